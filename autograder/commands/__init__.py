@@ -1,0 +1,1 @@
+"""One module per subcommand; `autograder.cli.COMMANDS` says which is imported when."""
