@@ -218,9 +218,9 @@ class Exercise:
     def _explain(self, problem: BaseException) -> str:
         """What was raised, and the last line of the student's own code on the way there."""
         text = f"{type(problem).__name__}: {problem}".strip().removesuffix(":")
-        if isinstance(problem, NameError) and getattr(problem, "name", None):
-            if problem.name not in self._namespace:
-                return f"`{problem.name}` is not defined: run the cell above this one first"
+        missing = getattr(problem, "name", None) if isinstance(problem, NameError) else None
+        if missing and missing not in self._namespace:
+            return f"`{missing}` is not defined: run the cell above this one first"
         line = ""
         for frame, number in traceback.walk_tb(problem.__traceback__):
             inside = frame.f_globals is self._namespace

@@ -158,7 +158,7 @@ def gradients(
 
 
 class ModuleHandle:
-    """A student's `nn.Module`, used without touching it: construct, load, run, count, differentiate.
+    """A student's `nn.Module`, used from outside: load, run, count, differentiate.
 
     Made by `build`. Everything that goes in or comes out is data.
     """
