@@ -9,6 +9,10 @@ from pathlib import Path
 
 from autograder.errors import AutograderError
 
+Files = dict[str, bytes]
+"""The files of one folder: name relative to the folder → content."""
+
+_IGNORED = {".ipynb_checkpoints", "__pycache__", ".DS_Store"}
 _LAB_FILE = re.compile(r"(\d{2})_[a-z0-9_]+\.py")
 
 
@@ -97,3 +101,15 @@ def find_layout(start: Path | None = None) -> Layout:
         f"no course at {here}: expected a folder that holds solutions/ and labs/; "
         "change to it or name it with --course"
     )
+
+
+def read_folder(folder: Path) -> Files:
+    """The files below a folder by relative name, those of editors aside; {} if there is none."""
+    if not folder.is_dir():
+        return {}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in paths
+        if not _IGNORED & set(path.relative_to(folder).parts)
+    }
