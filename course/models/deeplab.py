@@ -1,0 +1,215 @@
+"""DeepLab: keep the resolution with atrous convolution, then sharpen with a dense CRF.
+
+Two of VGG16's five poolings lose their stride, so features stay at stride 8 instead of 32; the
+convolutions after them get "holes", taps `rate` apart, so that the pretrained kernels see what they
+saw before:
+
+    y[i] = sum over k of x[i + rate * k] w[k].
+
+*LargeFOV* turns fc6 into a 3 x 3 convolution with rate 12 and 1024 maps: the same field of view as
+a 7 x 7 kernel at rate 4, (k - 1) * rate * 8 + 32 = 224 pixels, 6.5 times fewer parameters. v2 takes
+ResNet-101 and several rates in parallel (`ASPP`). The coarse logits, upsampled 8 times, are the
+unary term of a fully connected CRF that recovers the borders.
+
+References: Chen, Papandreou, Kokkinos, Murphy, Yuille, *Semantic Image Segmentation with Deep
+Convolutional Nets and Fully Connected CRFs*, ICLR 2015, arXiv:1412.7062, section 3 and table 2
+(v1); PAMI 2018, arXiv:1606.00915 (v2). Both networks want images of 8 k + 1 pixels (321, 513).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course.models.aspp import ASPP, ASPPv3
+from course.models.layers import (
+    Weights,
+    check_images,
+    check_positive,
+    he_init,
+    scaled,
+    upsample_aligned,
+    use_channels_last,
+)
+from course.models.resnet import RESNET101, ResNet
+from course.models.vgg import load_vgg16, vgg_stages
+
+__all__ = ["ASPP", "ASPPv3", "DeepLabLargeFOV", "DeepLabV2", "atrous_vgg16", "multi_scale_max"]
+
+
+def atrous_vgg16(
+    in_channels: int = 3, *, width: int = 64, weights: Weights | None = None
+) -> nn.Sequential:
+    """Build VGG16 at stride 8: (B, C, H, W) to (B, 512, H/8, W/8), sizes rounded up.
+
+    All poolings are 3 x 3 with padding 1; the last two have stride 1, and the convolutions between
+    them rate 2.
+
+    >>> atrous_vgg16(width=4)(torch.zeros(1, 3, 33, 41)).shape
+    torch.Size([1, 32, 5, 6])
+
+    Source: v1, section 3.1; layout of the released net.
+    """
+    stages = vgg_stages(in_channels, width=width, dilations=(1, 1, 1, 1, 2))
+    if weights is not None:
+        load_vgg16(stages, weights)
+    layers: list[nn.Module] = []
+    for stage, stride in zip(stages, (2, 2, 2, 1, 1)):
+        layers += [stage, nn.MaxPool2d(3, stride, padding=1)]
+    return nn.Sequential(*layers)
+
+
+class DeepLabLargeFOV(nn.Module):
+    """Map images (B, C, H, W) of any size to logits (B, K, H, W): DeepLab v1 on VGG16.
+
+    `kernel`, `rate` and `hidden` describe fc6; table 2 compares (7, 4, 4096), (4, 4, 4096),
+    (4, 8, 4096) and the default. `width` scales all maps except `hidden`, which defaults to
+    16 * `width`. `scores` returns the logits at stride 8, to train on subsampled labels as the
+    authors do. `weights=` loads torchvision's VGG16 convolutions.
+
+    >>> with torch.device("meta"):
+    ...     net = DeepLabLargeFOV()
+    ...     sum(p.numel() for p in net.parameters())
+    ...     net.scores(torch.empty(1, 3, 321, 321)).shape
+    20505429
+    torch.Size([1, 21, 41, 41])
+
+    Source: v1, sections 3.1-3.2, table 2; released net `DeepLab-LargeFOV`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 21,
+        *,
+        in_channels: int = 3,
+        width: int = 64,
+        kernel: int = 3,
+        rate: int = 12,
+        hidden: int | None = None,
+        dropout: float = 0.5,
+        weights: Weights | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
+        if (kernel - 1) * rate % 2:
+            raise ValueError(
+                f"(kernel - 1) * rate must be even to pad both sides alike, got {kernel}, {rate}"
+            )
+        self.in_channels = in_channels
+        self.backbone = atrous_vgg16(in_channels, width=width, weights=weights)
+        maps, hidden = scaled(512, width), hidden or scaled(1024, width)
+        self.head = nn.Sequential(
+            nn.AvgPool2d(3, stride=1, padding=1),  # pool5a of the released net
+            nn.Conv2d(maps, hidden, kernel, padding=(kernel - 1) * rate // 2, dilation=rate),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+        )
+        self.classifier = nn.Conv2d(hidden, num_classes, 1)
+        he_init(self.head)
+        nn.init.normal_(self.classifier.weight, std=0.01)  # released net
+        use_channels_last(self)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
+        check_images(images, self.in_channels, "DeepLabLargeFOV")
+        return self.classifier(self.head(self.backbone(images)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return upsample_aligned(self.scores(images), images.shape[-2:])
+
+
+class DeepLabV2(nn.Module):
+    """Map images (B, C, H, W) of any size to logits (B, K, H, W): atrous backbone and ASPP.
+
+    `backbone` is `"resnet101"` (published best; all blocks of a dilated stage at its rate, see
+    `course.models.resnet`) or `"vgg16"`; `rates=(12,)` gives the LargeFOV variant. `width` scales
+    all maps, `layers` the blocks of the ResNet. `scores` returns the logits at stride 8. `weights=`
+    loads torchvision's ImageNet weights into the backbone.
+
+    >>> with torch.device("meta"):
+    ...     sum(p.numel() for p in DeepLabV2().parameters())
+    ...     sum(p.numel() for p in DeepLabV2(backbone="vgg16").parameters())
+    44048532
+    37877652
+
+    Source: v2, sections 3.1-3.2 and 4.1.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 21,
+        *,
+        backbone: Literal["resnet101", "vgg16"] = "resnet101",
+        rates: Sequence[int] = (6, 12, 18, 24),
+        in_channels: int = 3,
+        width: int = 64,
+        layers: Sequence[int] = RESNET101,
+        weights: Weights | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
+        self.in_channels = in_channels
+        if backbone == "resnet101":
+            self.backbone = ResNet(
+                layers,
+                in_channels=in_channels,
+                width=width,
+                output_stride=8,
+                first_block="stage",
+                weights=weights,
+            )
+            self.head = ASPP(32 * width, num_classes, rates=rates)
+        elif backbone == "vgg16":
+            self.backbone = atrous_vgg16(in_channels, width=width, weights=weights)
+            maps, hidden = scaled(512, width), scaled(1024, width)
+            self.head = ASPP(maps, num_classes, rates=rates, hidden=hidden)
+        else:
+            raise ValueError(f"backbone must be 'resnet101' or 'vgg16', got {backbone!r}")
+        use_channels_last(self)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
+        check_images(images, self.in_channels, "DeepLabV2")
+        features = self.backbone(images)
+        if isinstance(features, tuple):
+            features = features[-1]  # c5, (B, 2048, H/8, W/8)
+        return self.head(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return upsample_aligned(self.scores(images), images.shape[-2:])
+
+
+def multi_scale_max(
+    network: Callable[[Tensor], Tensor],
+    images: Tensor,
+    *,
+    scales: Sequence[float] = (0.5, 0.75, 1.0),
+) -> Tensor:
+    """Run `network` on scaled images (B, C, H, W) and keep the largest logits (B, K, H, W).
+
+    Scaling keeps the corner pixels in place, so 8 k + 1 pixels stay 8 k' + 1 at the paper's scales.
+
+    >>> multi_scale_max(lambda x: x, torch.ones(1, 2, 9, 17)).shape
+    torch.Size([1, 2, 9, 17])
+
+    Source: v2, section 4.1 (element-wise maximum over the scales).
+    """
+    size = images.shape[-2:]
+    best = None
+    for scale in scales:
+        small = [round((n - 1) * scale) + 1 for n in size]
+        logits = network(_resize(images, small))
+        logits = _resize(logits, size)
+        best = logits if best is None else torch.maximum(best, logits)
+    if best is None:
+        raise ValueError("scales is empty; the paper uses (0.5, 0.75, 1.0)")
+    return best
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
