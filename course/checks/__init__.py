@@ -21,7 +21,18 @@ process. Three rules make that possible:
 0.0
 """
 
+from course.checks.attempt import attempt
 from course.checks.exercise import Exercise, Score
 from course.checks.student import Observation, Spy, build, gradients, observe, spy
 
-__all__ = ["Exercise", "Observation", "Score", "Spy", "build", "gradients", "observe", "spy"]
+__all__ = [
+    "Exercise",
+    "Observation",
+    "Score",
+    "Spy",
+    "attempt",
+    "build",
+    "gradients",
+    "observe",
+    "spy",
+]
