@@ -165,7 +165,5 @@ def _ends_with_score(cell: Cell, tree: ast.Module, name: str, hidden: set[int]) 
         and not cell.source.rstrip().endswith(";")
     )
     if not ends:
-        text = (
-            f"the last line must be `{name}.score()`: without its value nbgrader gives full marks"
-        )
+        text = f"end with `{name}.score()`: without its value nbgrader gives full marks"
         yield cell.file_line(last.lineno - 1), "error", text
