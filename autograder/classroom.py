@@ -1,0 +1,307 @@
+"""One class: an nbgrader course folder, and what the commands keep beside it.
+
+    nbgrader_config.py  gradebook.db  source/  release/  submitted/  autograded/  feedback/
+    .autograder/LAB/collected.json, results/STUDENT.json, nbgrader.log
+
+Everything nbgrader knows is in nbgrader's own places, so that formgrader opens it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autograder.errors import AutograderError
+from autograder.records import write_whole
+from autograder.template import Template, read_template
+
+__all__ = ["Classroom", "create_classroom", "open_classroom", "quiet"]
+
+CONFIG = '''\
+"""nbgrader's configuration of this class; JupyterLab reads it when it is started in this folder."""
+
+from pathlib import Path
+
+c = get_config()  # noqa: F821
+root = Path(__file__).resolve().parent
+
+c.CourseDirectory.root = str(root)
+c.CourseDirectory.course_id = "class"
+c.Exchange.root = str(root / ".autograder" / "exchange")
+c.Exchange.cache = str(root / ".autograder" / "cache")
+# Feedback that is made in formgrader keeps hidden tests hidden too.
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades",
+    "autograder.recorder.WithoutHiddenTests",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+'''
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """The folders of one class.
+
+    Attributes:
+        root: the course folder, absolute.
+    """
+
+    root: Path
+
+    def source(self, lab: str) -> Path:
+        """The notebook with solutions."""
+        return self.root / "source" / lab / f"{lab}.ipynb"
+
+    def release(self, lab: str) -> Path:
+        """The notebook that students received."""
+        return self.root / "release" / lab / f"{lab}.ipynb"
+
+    def submitted(self, student: str, lab: str) -> Path:
+        """What a student handed in."""
+        return self.root / "submitted" / student / lab / f"{lab}.ipynb"
+
+    def autograded(self, student: str, lab: str) -> Path:
+        """The executed notebook."""
+        return self.root / "autograded" / student / lab / f"{lab}.ipynb"
+
+    def feedback(self, student: str, lab: str) -> Path:
+        """The student's feedback page."""
+        return self.root / "feedback" / student / lab / f"{lab}.html"
+
+    def state(self, lab: str) -> Path:
+        """What the commands keep about a lab."""
+        return self.root / ".autograder" / lab
+
+    def manifest(self, lab: str) -> Path:
+        """Who handed in what."""
+        return self.state(lab) / "collected.json"
+
+    def result(self, student: str, lab: str) -> Path:
+        """The result record of one student."""
+        return self.state(lab) / "results" / f"{student}.json"
+
+    @property
+    def labs(self) -> list[str]:
+        """Labs that were released here."""
+        return sorted(
+            p.stem for p in self.root.glob("release/*/*.ipynb") if p.stem == p.parent.name
+        )
+
+    @cached_property
+    def config(self) -> Any:
+        """nbgrader's configuration of this class.
+
+        Raises:
+            AutograderError: nbgrader_config.py cannot be run.
+        """
+        from traitlets.config import Config
+        from traitlets.config.loader import ConfigFileNotFound, PyFileConfigLoader
+
+        try:
+            config = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
+        except ConfigFileNotFound:
+            config = Config()
+        except Exception as error:
+            raise AutograderError(f"{self.root / 'nbgrader_config.py'}: {error}") from error
+        config.CourseDirectory.root = str(self.root)
+        return config
+
+    def directory(self) -> Any:
+        """nbgrader's own object for this course."""
+        from nbgrader.coursedir import CourseDirectory
+
+        return CourseDirectory(config=self.config)
+
+    def gradebook(self) -> Any:
+        """Open the gradebook.
+
+        Raises:
+            AutograderError: it is missing, no gradebook, or another nbgrader's.
+        """
+        from nbgrader.api import Gradebook
+
+        directory = self.directory()
+        _check_database(directory.db_url)
+        return Gradebook(directory.db_url, directory.course_id)
+
+    def template(self, lab: str) -> Template:
+        """Our cells of a lab, hidden tests included.
+
+        Raises:
+            AutograderError: no such lab here.
+        """
+        from nbgrader.api import MissingEntry
+
+        if not self.release(lab).is_file():
+            known = ", ".join(self.labs) or "none"
+            raise AutograderError(f"no lab {lab} in {self.root}; there is {known}", code=2)
+        with self.gradebook() as gradebook:
+            try:
+                cells = gradebook.find_notebook(lab, lab).source_cells
+            except MissingEntry:
+                raise AutograderError(
+                    f"the gradebook does not know {lab}: release the lab again"
+                ) from None
+            return read_template(self.release(lab), lab, {c.name: c.source for c in cells})
+
+    def log(self, lab: str) -> logging.Logger:
+        """Where nbgrader's own messages go."""
+        logger = logging.getLogger(f"autograder.nbgrader.{self.root}.{lab}")
+        if not logger.handlers:
+            self.state(lab).mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(self.state(lab) / "nbgrader.log", encoding="utf-8")
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logger.addHandler(handler)
+            logger.propagate = False
+            logger.setLevel(logging.INFO)
+        return logger
+
+    @contextlib.contextmanager
+    def only_one(self) -> Iterator[None]:
+        """Hold the class: the gradebook has one writer.
+
+        Raises:
+            AutograderError: another command holds it.
+        """
+        import fcntl
+
+        path = self.root / ".autograder" / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise AutograderError(
+                    f"another autograder command is at work in {self.root}"
+                ) from None
+            yield
+
+    def add_lab(self, lab: str, notebook: bytes, files: dict[str, bytes] | None = None) -> None:
+        """Put a lab into source/ and let nbgrader release it here.
+
+        Args:
+            notebook: with solutions and hidden tests.
+            files: path relative to the notebook → content.
+
+        Raises:
+            AutograderError: nbgrader refuses it.
+        """
+        from nbgrader.converters import GenerateAssignment
+        from nbgrader.converters.base import NbGraderException
+
+        for name, content in (files or {}).items():
+            write_whole(self.source(lab).parent / name, content)
+        write_whole(self.source(lab), notebook)
+        directory = self.directory()
+        directory.assignment_id = lab
+        _make_database(directory.db_url)
+        converter = GenerateAssignment(
+            coursedir=directory, config=self.config, log=self.log(lab), force=True
+        )
+        try:
+            with quiet():
+                converter.start()
+        except NbGraderException as error:
+            log = self.state(lab) / "nbgrader.log"
+            raise AutograderError(f"nbgrader refuses {lab}: {error} (see {log})") from error
+
+
+def open_classroom(root: Path) -> Classroom:
+    """An existing class.
+
+    Raises:
+        AutograderError: there is none.
+    """
+    if not root.is_dir():
+        raise AutograderError(f"no class at {root}: the folder does not exist", code=2)
+    if not any((root / name).exists() for name in ("nbgrader_config.py", "release", "source")):
+        raise AutograderError(
+            f"no class at {root}: expected nbgrader_config.py, source/ or release/ in it", code=2
+        )
+    return Classroom(root.resolve())
+
+
+def create_classroom(root: Path) -> Classroom:
+    """A class in a new or existing folder; nothing that is there is changed.
+
+    Raises:
+        AutograderError: the folder holds something else.
+    """
+    if root.exists() and not root.is_dir():
+        raise AutograderError(f"{root} is a file, not a folder", code=2)
+    if root.is_dir() and any(root.iterdir()):
+        return open_classroom(root)
+    root.mkdir(parents=True, exist_ok=True)
+    write_whole(root / "nbgrader_config.py", CONFIG)
+    return Classroom(root.resolve())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings off the screen that nbgrader's use of SQLAlchemy causes."""
+    from sqlalchemy.exc import SAWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)
+        yield
+
+
+def _make_database(url: str) -> None:
+    """Make the tables of a new gradebook, as nbgrader does.
+
+    nbgrader itself runs the program `alembic` for it, which takes seconds and has to be on PATH.
+    """
+    from nbgrader.api import Base
+    from sqlalchemy import create_engine, inspect, text
+
+    engine = create_engine(url)
+    try:
+        if inspect(engine).get_table_names():
+            return
+        Base.metadata.create_all(bind=engine)
+        with engine.begin() as connection:
+            create = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"
+            connection.execute(text(create))
+            insert = text("INSERT INTO alembic_version (version_num) VALUES (:head)")
+            connection.execute(insert, {"head": _schema()})
+    finally:
+        engine.dispose()
+
+
+def _schema() -> str:
+    """The version of gradebook that the installed nbgrader writes."""
+    from alembic.script import ScriptDirectory
+    from nbgrader.dbutil import ALEMBIC_DIR
+
+    return ScriptDirectory(ALEMBIC_DIR).get_current_head() or ""
+
+
+def _check_database(url: str) -> None:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+
+    place = url.removeprefix("sqlite:///")
+    if url.startswith("sqlite:///") and not Path(place).is_file():
+        raise AutograderError(f"there is no gradebook at {place}: release a lab first")
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except DatabaseError as error:
+        raise AutograderError(f"{place} is not a gradebook: {error.orig}") from error
+    except SQLAlchemyError as error:
+        raise AutograderError(f"cannot open the gradebook {place}: {error}") from error
+    finally:
+        engine.dispose()
+    wanted = _schema()
+    if found != wanted:
+        raise AutograderError(
+            f"{place} was written by another version of nbgrader (schema {found}, this one reads "
+            f"{wanted}): copy it to a safe place, then run `nbgrader db upgrade` there"
+        )
