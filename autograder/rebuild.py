@@ -1,0 +1,188 @@
+"""The notebook that runs: our cells, with the student's answers in their places.
+
+Kinds, ids, points, tags, kernel and hidden tests are always ours. What the student wrote besides
+(helper cells, an edited set-up) runs where the student had it. Every repair is a flag.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autograder.matching import Match, match_cells, same_text
+from autograder.notebooks import StudentCell
+from autograder.records import Flag
+from autograder.template import Template, TemplateCell, bound_names, defined_names, used_names
+
+__all__ = ["Cell", "Rebuilt", "rebuild"]
+
+_INSTALL = re.compile(r"^(\s*)[%!]+\s*(?:pip|conda|mamba|uv|apt|apt-get)\d?\b.*$", re.M)
+_ELSEWHERE = "# The answer stands in another cell of this notebook."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the rebuilt notebook.
+
+    Attributes:
+        ours: the cell of the template, None for what the student added.
+        answered: whether the student changed an answer cell.
+        shows: whether it only shows something, or is the student's version of such a cell.
+        runs: False for text, and for shows that nothing after them needs.
+    """
+
+    kind: str
+    source: str
+    ours: TemplateCell | None
+    answered: bool = False
+    shows: bool = False
+    runs: bool = True
+    attachments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The rebuilt notebook of one student."""
+
+    template: Template
+    cells: tuple[Cell, ...]
+    flags: tuple[Flag, ...]
+
+    def answered(self, graded: TemplateCell) -> bool:
+        """Whether there is any answer to what a graded cell asks."""
+        answer = self.template.answer_of(graded)
+        return answer is None or any(c.answered for c in self.cells if c.ours is answer)
+
+    def answer(self, graded: TemplateCell) -> str:
+        """The student's text for a graded cell, "" where there is none."""
+        answer = self.template.answer_of(graded)
+        return next((c.source for c in self.cells if answer and c.ours is answer), "")
+
+    def notebook(self) -> Any:
+        """The same as an nbformat notebook, with our metadata."""
+        from nbformat import v4
+
+        new = {"code": v4.new_code_cell, "markdown": v4.new_markdown_cell, "raw": v4.new_raw_cell}
+        cells, seen = [], set()
+        for number, cell in enumerate(self.cells):
+            identity = cell.ours.id if cell.ours and cell.ours.id else ""
+            if not identity or identity in seen:
+                identity = f"added-{number}"
+            seen.add(identity)
+            node = new[cell.kind](cell.source, id=identity)
+            if cell.ours and cell.ours.metadata:
+                node.metadata["nbgrader"] = dict(cell.ours.metadata)
+            if cell.attachments:
+                node["attachments"] = cell.attachments
+            cells.append(node)
+        kernel = {"name": self.template.kernel, "display_name": self.template.kernel}
+        metadata = {"kernelspec": kernel} if self.template.kernel else {}
+        notebook = v4.new_notebook(cells=cells, metadata=metadata)
+        notebook.nbformat_minor = 5
+        return notebook
+
+
+def rebuild(template: Template, theirs: list[StudentCell]) -> Rebuilt:
+    """Put the student's answers into our notebook.
+
+    Args:
+        template: our cells.
+        theirs: the student's, see `autograder.notebooks.read_cells`.
+    """
+    match = match_cells(template.cells, theirs)
+    added = _added(match, template, theirs)
+    cells = [_student_cell(theirs[s], False, match) for s in added.get(-1, [])]
+    for t, ours in enumerate(template.cells):
+        cells.append(_our_cell(t, ours, match, theirs))
+        for s in added.get(t, []):
+            edited_show = ours.shown_only and s in match.of.get(t, [])
+            cells.append(_student_cell(theirs[s], edited_show, match))
+    odd = sorted({tag for cell in theirs for tag in cell.tags} & {"skip-execution"})
+    if odd:
+        match.flags.append(Flag("tags-ignored", f"cells carried the tag {odd[0]}"))
+    return Rebuilt(template, tuple(_skip_shows(cells)), tuple(match.flags))
+
+
+def _added(match: Match, template: Template, theirs: list[StudentCell]) -> dict[int, list[int]]:
+    """What the student added or edited, by the position of our cell after which it stood."""
+    home = {s: t for t, found in match.of.items() for s in found}
+    added: dict[int, list[int]] = {}
+    last = -1
+    for s, cell in enumerate(theirs):
+        if s in home:
+            last = home[s]
+            ours = template.cells[last]
+            if ours.is_answer or same_text(cell.source, ours.released):
+                continue
+            if ours.metadata or ours.fixed:
+                what = "the parameters were" if ours.fixed else "a locked cell was"
+                match.note("locked-edited", f"{what} edited; the lab's own text is used", ours)
+                continue
+        if s not in match.dropped and cell.source.strip():
+            added.setdefault(last, []).append(s)
+    return added
+
+
+def _our_cell(t: int, ours: TemplateCell, match: Match, theirs: list[StudentCell]) -> Cell:
+    runs = ours.kind == "code"
+    if not ours.is_answer:
+        if t not in match.of and ours.is_graded:
+            match.note("test-restored", "a test cell was missing; it was put back", ours)
+        shows, pictures = ours.shown_only, ours.attachments
+        return Cell(ours.kind, ours.source, ours, shows=shows, runs=runs, attachments=pictures)
+    found = [theirs[s] for s in match.of.get(t, [])]
+    if not found:
+        return _missing(ours, match, theirs)
+    if any(cell.kind != ours.kind for cell in found):
+        match.note("kind-changed", f"the cell had become {found[0].kind}; it is {ours.kind}", ours)
+    source = "\n".join(cell.source for cell in found)
+    pictures = {k: v for cell in found for k, v in cell.pictures.items()}
+    answered = not same_text(source, ours.released)
+    source = _without_installs(source, match, ours.grade_id) if runs else source
+    pictures = {**ours.attachments, **pictures}
+    return Cell(ours.kind, source, ours, answered, runs=runs, attachments=pictures)
+
+
+def _missing(ours: TemplateCell, match: Match, theirs: list[StudentCell]) -> Cell:
+    """Nobody's cell fits: the code stands in another cell that runs, or there is no answer."""
+    names = defined_names(ours.released) if ours.kind == "code" else set()
+    still = match.dropped | {
+        s
+        for t, found in match.of.items()
+        for s in found
+        if match.ours[t].metadata and not match.ours[t].is_answer
+    }
+    running = [c for s, c in enumerate(theirs) if s not in still and c.kind == "code"]
+    if names and any(names <= defined_names(cell.source) for cell in running):
+        match.note("answer-elsewhere", f"{', '.join(names)} stands in another cell", ours)
+        return Cell(ours.kind, _ELSEWHERE, ours, answered=True)
+    match.note("answer-missing", "the answer cell is not in the notebook", ours)
+    return Cell(ours.kind, ours.released, ours, runs=ours.kind == "code")
+
+
+def _student_cell(cell: StudentCell, shows: bool, match: Match) -> Cell:
+    runs = cell.kind == "code"
+    source = _without_installs(cell.source, match, "") if runs else cell.source
+    return Cell(cell.kind, source, None, shows=shows, runs=runs, attachments=cell.pictures)
+
+
+def _without_installs(source: str, match: Match, grade_id: str) -> str:
+    kept = _INSTALL.sub(r"\1pass  # installing is left out while grading", source)
+    if kept != source:
+        match.flags.append(Flag("install-skipped", "an install command was left out", grade_id))
+    return kept
+
+
+def _skip_shows(cells: list[Cell]) -> list[Cell]:
+    """Leave out cells that only show something, from the end, unless a later cell needs them."""
+    result: list[Cell] = []
+    needed: set[str] = set()
+    for cell in reversed(cells):
+        names = bound_names(cell.source) if cell.runs and cell.shows else None
+        if names is not None and not names & needed:
+            cell = replace(cell, runs=False)
+        if cell.runs:
+            needed |= used_names([cell.source])
+        result.append(cell)
+    return result[::-1]
