@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "release": Entry("autograder.commands.release", "Build the student notebooks in labs/."),
     "run": Entry("autograder.commands.run", "Execute the solutions, as papermill does."),
+    "zoo": Entry("autograder.commands.zoo", "Try the known wrong answers on the checks."),
     "doctor": Entry("autograder.commands.doctor", "Say what this machine lacks and the cure."),
     "collect": Entry("autograder.commands.grade", "Take in a class from a folder or an LMS zip."),
     "grade": Entry("autograder.commands.grade", "Grade a class, safely and unattended."),
