@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Size = int | tuple[int, int]
 
 
@@ -35,6 +37,16 @@ def check_unit(**values: float) -> None:
             raise ValueError(f"expected {name} in [0, 1]; got {value}")
 
 
+def check_range(**ranges: tuple[int, int]) -> None:
+    """Raise a `ValueError` that names the first of `ranges` that is not 0 <= least <= greatest."""
+    for name, (least, greatest) in ranges.items():
+        if not 0 <= least <= greatest:
+            raise ValueError(
+                f"expected {name} (least, greatest) with 0 <= least <= greatest; "
+                f"got ({least}, {greatest})"
+            )
+
+
 def generators(n: int, seed: int) -> Iterator[np.random.Generator]:
     """One independent generator per scene."""
     if seed < 0:
@@ -51,3 +63,8 @@ def grid(height: int, width: int) -> tuple[Array, Array]:
 def blur(images: Array, sigma: float) -> Array:
     """Gaussian blur of (..., H, W) along both axes, the edge mirrored."""
     return gaussian_filter(images, sigma, axes=(-2, -1), truncate=3.0)
+
+
+def to_images(images: Array) -> torch.Tensor:
+    """Clip (N, C, H, W) to [0, 1] and turn it into a float32 tensor."""
+    return torch.from_numpy(images.clip(0.0, 1.0).astype(np.float32))

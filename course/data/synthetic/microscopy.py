@@ -21,9 +21,11 @@ from course.data.synthetic._canvas import (
     check_unit,
     generators,
     grid,
+    to_images,
 )
 
 _PIXELS_PER_CELL = 440
+_TRIES = 64
 _GRAIN, _LENS = 0.5, 0.6
 
 
@@ -87,7 +89,7 @@ def cells(
     images = light + noise * np.sqrt(0.4 + light) * shot
     labels = torch.from_numpy(instances)
     return Scenes(
-        images=torch.from_numpy(images.clip(0.0, 1.0).astype(np.float32))[:, None],
+        images=to_images(images[:, None]),
         masks=(labels > 0).long(),
         instances=labels,
         class_names=("background", "cell"),
@@ -103,41 +105,45 @@ def _place(
 ) -> tuple[Array, Array]:
     """Centres (M, 2) and radii (M,): most cells are laid against one that is already there."""
     wanted = max(2, round(height * width / _PIXELS_PER_CELL + rng.uniform(-1.2, 1.2)))
-    radii = rng.uniform(*radius, size=wanted)
-    centers = np.empty((wanted, 2))
-    laid = 0
-    for _ in range(200 * wanted):
-        if laid == wanted:
-            break
-        room = 0.75 * radii[laid]
-        if laid and rng.random() < touching:
-            host = rng.integers(laid)
-            angle = rng.uniform(0.0, 2.0 * np.pi)
-            reach = 0.9 * (radii[host] + radii[laid])
-            spot = centers[host] + reach * np.array([np.sin(angle), np.cos(angle)])
-        else:
-            spot = rng.uniform(room, (height - room, width - room))
-        inside = (spot >= room).all() and spot[0] <= height - room and spot[1] <= width - room
-        apart = np.hypot(*(centers[:laid] - spot).T) >= 0.88 * (radii[:laid] + radii[laid])
-        if inside and apart.all():
-            centers[laid] = spot
-            laid += 1
-    return centers[:laid], radii[:laid]
+    centers, radii = np.empty((0, 2)), np.empty(0)
+    for r in rng.uniform(*radius, size=wanted):
+        low, high = 0.75 * r, np.subtract((height, width), 0.75 * r)
+        spots = rng.uniform(low, high, (_TRIES, 2))
+        if len(radii):
+            hosts, angle = rng.integers(len(radii), size=_TRIES), 2 * np.pi * rng.random(_TRIES)
+            reach = 0.9 * (radii[hosts] + r)
+            beside = centers[hosts] + reach[:, None] * np.stack((np.sin(angle), np.cos(angle)), 1)
+            spots = np.where(rng.random((_TRIES, 1)) < touching, beside, spots)
+        distance = np.linalg.norm(spots[:, None] - centers, axis=2)  # (tries, cells so far)
+        free = (distance >= 0.88 * (radii + r)).all(1) & ((spots >= low) & (spots <= high)).all(1)
+        if free.any():
+            centers = np.vstack((centers, spots[free.argmax()]))
+            radii = np.append(radii, r)
+    return centers, radii
 
 
 def _territories(
     rng: np.random.Generator, height: int, width: int, centers: Array, radii: Array
 ) -> tuple[NDArray[np.int64], Array]:
-    """Owner (H, W), the cell that is nearest to every pixel, and ρ (2, H, W) of the nearest two."""
-    y, x = grid(height, width)
-    offset = (x - centers[:, 1, None, None]) + 1j * (y - centers[:, 0, None, None])  # (M, H, W)
-    distance = np.abs(offset)
-    turn = offset / np.maximum(distance, 1e-9)
+    """Owner (H, W), the cell with the smallest ρ, and the smallest two ρ (2, H, W); 1 = outside."""
+    owner, rho = np.zeros((height, width), np.int64), np.ones((2, height, width))
     waves = rng.uniform(0.0, 0.07, (2, len(radii))) * np.exp(2j * np.pi * rng.random(len(radii)))
-    oval, pear = waves[:, :, None, None]
-    rim = radii[:, None, None] * (1.0 + (turn**2 * (oval + turn * pear)).real)
-    rho = distance / rim
-    return rho.argmin(0), np.partition(rho, 1, axis=0)[:2]
+    for i, ((cy, cx), radius) in enumerate(zip(centers, radii, strict=True)):
+        reach = 1.15 * radius + 1.0  # the waves lift the rim by at most 14 %
+        top, left = max(0, int(cy - reach)), max(0, int(cx - reach))
+        window = slice(top, int(cy + reach) + 1), slice(left, int(cx + reach) + 1)
+        near = rho[:, *window]
+        y, x = grid(*near.shape[1:])
+        offset = (x + left - cx) + 1j * (y + top - cy)
+        distance = np.abs(offset)
+        turn = offset / np.maximum(distance, 1e-9)
+        oval, pear = waves[:, i]
+        mine = distance / (radius * (1.0 + (turn**2 * (oval + turn * pear)).real))
+        closer = mine < near[0]
+        near[1] = np.where(closer, near[0], np.minimum(mine, near[1]))
+        near[0][closer] = mine[closer]
+        owner[window][closer] = i
+    return owner, rho
 
 
 def _part(owner: NDArray[np.int64], rho: Array, radii: Array, gap: float) -> NDArray[np.int64]:
