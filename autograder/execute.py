@@ -157,13 +157,17 @@ def _key(text: str, files: Path, parameters: Mapping[str, Any]) -> str:
             digest.update(f"{package} {version(package)}".encode())
         except PackageNotFoundError:
             digest.update(f"no {package}".encode())
-    spec = find_spec("course")
-    library = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
-    for folder, pattern in ((library, "*.py"), (files, "*")):
+    for folder, pattern in ((library_folder(), "*.py"), (files, "*")):
         for path in sorted(p for p in folder.rglob(pattern) if p.is_file()):
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def library_folder() -> Path:
+    """Where `course` is installed; a change there makes every execution stale."""
+    spec = find_spec("course")
+    return Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
 
 
 def _run(plans: list[_Plan], jobs: int, timeout: float, watch: Watch) -> dict[str, Execution]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -69,31 +70,38 @@ def generate(sources: Mapping[str, NotebookNode]) -> dict[str, tuple[str, Notebo
     Raises:
         AutograderError: with nbgrader's reason.
     """
-    from nbgrader.apps import NbGraderAPI
+    from nbgrader.converters import GenerateAssignment
+    from nbgrader.coursedir import CourseDirectory
+    from nbgrader.utils import capture_log
     from traitlets.config import Config
 
     results = {}
     with tempfile.TemporaryDirectory(prefix="autograder-release-") as folder:
         config = Config()
         config.CourseDirectory.root = folder
-        config.CourseDirectory.db_url = f"sqlite:///{folder}/gradebook.db"
         # The gradebook of a class is written when it is graded; without one here, nothing needs
         # the `alembic` program that nbgrader starts for every new database.
         config.GenerateAssignment.no_database = True
         config.SaveCells.enabled = False
-        api = NbGraderAPI(config=config)
         for name, notebook in sources.items():
             path = Path(folder) / "source" / name / f"{name}.ipynb"
             path.parent.mkdir(parents=True)
             nbformat.write(notebook, path)
-            outcome: dict[str, Any] = api.generate_assignment(name, create=False)
+            course = CourseDirectory(config=config, assignment_id=name)
+            outcome: dict[str, Any] = capture_log(GenerateAssignment(course, config=config))
             if not outcome["success"]:
-                reason = outcome.get("error") or outcome.get("log") or "no reason given"
-                raise AutograderError(f"nbgrader refuses {name}: {reason.strip()}")
+                raise AutograderError(f"nbgrader refuses {name}: {_reason(outcome)}")
             made = Path(folder) / "release" / name / f"{name}.ipynb"
             student = nbformat.read(made, as_version=4)
             results[name] = (nbformat.writes(student) + "\n", student)
     return results
+
+
+def _reason(outcome: Mapping[str, Any]) -> str:
+    """The first exception in nbgrader's log; the one it raises only points at the log."""
+    log = f"{outcome.get('log', '')}\n{outcome.get('error', '')}"
+    found = re.search(r"^\s*\S*(?:Error|Exception): (.+)$", log, re.M)
+    return found.group(1) if found else log.strip()
 
 
 def prove_nothing_leaked(lab: Lab, student: NotebookNode) -> None:
