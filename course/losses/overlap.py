@@ -133,8 +133,9 @@ def _areas_of_labels(
     of_label = p.gather(1, labels[:, None]).flatten()  # (B*H*W,) probability of the right class
     row = torch.arange(b, device=p.device)[:, None] * k + labels.flatten(1)  # (B, H*W) into B*K
     shared = p.new_zeros(b * k).index_add(0, row.flatten(), of_label).view(b, k)
-    one = None if valid is None else valid.flatten().to(p.dtype)
-    wanted = torch.bincount(row.flatten(), one, b * k).view(b, k)
+    wanted = torch.bincount(row.flatten(), minlength=b * k).view(b, k)
+    if valid is not None:
+        wanted[:, 0] -= (~valid).sum((1, 2))  # ignored pixels were written as class 0 above
     predicted = p.square().sum((2, 3)) if squared else _checked(p.sum((2, 3)), p)
     return shared, predicted, wanted
 

@@ -412,14 +412,3 @@ class TestSoftDice:
             soft_dice(p, target, ignore_index=None)
         with pytest.raises(TypeError, match=r"floating, got torch\.int64"):
             soft_dice(target, target)
-
-
-def test_losses_load_neither_torchvision_nor_scipy() -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, course.losses;print({'torchvision', 'matplotlib', 'scipy'} & set(sys.modules))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "set()"
