@@ -23,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 from autograder.figures import Figure
 from autograder.lint import EXERCISES_MARK
 from autograder.regions import SOLUTION, regions, visible
-from autograder.source import SETUP, Cell, Exercise, Lab
+from autograder.source import LAB_ROLES, SETUP, Cell, Exercise, Lab
 
 _HINTS = ("the idea", "a step on the way", "the first line")
 _NEW = {"markdown": new_markdown_cell, "code": new_code_cell, "raw": new_raw_cell}
@@ -62,8 +62,8 @@ def expand(
 def _identity(cell: Cell, exercise: Exercise | None) -> str:
     if exercise:
         return f"{exercise.slug}-{'answer' if cell.role == 'gap' else cell.role}"
-    if cell.role == SETUP:
-        return SETUP
+    if cell.role in LAB_ROLES:
+        return cell.role
     return f"cell-{hashlib.sha1(cell.source.encode()).hexdigest()[:10]}"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from autograder.lint_code import Remark, check_cell, code_cell, gap_cell
 from autograder.regions import HIDDEN_TESTS, KINDS, SOLUTION, RegionError, hidden_lines, regions
-from autograder.source import ROLES, SETUP, Cell, Exercise, Lab
+from autograder.source import LAB_ROLES, ROLES, SETUP, Cell, Exercise, Lab
 
 EXERCISES_MARK = "[[exercises]]"
 _KINDS = {
@@ -89,7 +89,7 @@ def _cell_rules(cell: Cell, lab: Lab) -> Iterator[Remark]:
         yield cell.line, "error", f"unknown role {role!r}: one of {', '.join((*ROLES, SETUP))}"
     if number and not role:
         yield cell.line, "error", f"a cell of exercise {number} needs a role"
-    if role in ROLES and not number:
+    if role in ROLES and role not in LAB_ROLES and not number:
         yield cell.line, "error", f'a cell with role {role!r} needs exercise="…"'
     if number and not isinstance(number, str):
         yield cell.line, "error", f'quote the exercise number: exercise="{number}"'

@@ -5,7 +5,8 @@
 
 An exercise is a run of cells in the order of `ROLES`. Its points stand once, in the check cell's
 `Exercise("8.1", points=10)`, and are read from there without running it. Cells without a role are
-free text and code; `role="setup"` marks code of the lab that students do not edit.
+free text and code; `role="setup"` marks code of the lab that students do not edit, and an
+`experiment` may belong to the whole lab.
 
 The title of an exercise and its minutes stand on the contract cell, points of a written answer on
 the think cell, and the text for a picture that does not describe itself as `alt="…"` on its cell.
@@ -39,6 +40,9 @@ ROLES = (
 """What a cell of an exercise can be, in the order in which they stand."""
 
 SETUP = "setup"
+LAB_ROLES = (SETUP, "experiment")
+"""What a cell without an exercise can be."""
+
 _OWN_KEYS = {"exercise", "role", "title", "minutes", "points", "alt"}
 _JUPYTEXT_KEYS = {"lines_to_next_cell", "lines_to_end_of_cell_marker", "cell_marker", "region_name"}
 

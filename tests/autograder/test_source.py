@@ -249,6 +249,11 @@ def test_a_solution_that_is_readable_elsewhere_is_reported() -> None:
     assert any("readable in line" in t and "result.append(value * factor)" in t for t in texts)
 
 
+def test_an_experiment_may_belong_to_the_whole_lab() -> None:
+    assert not errors(SOURCE + '\n# %% role="experiment"\nprint(scaled([1], 2))\n')
+    assert errors(SOURCE + '\n# %% role="picture"\nprint(scaled([1], 2))\n')
+
+
 def test_no_hidden_tests_is_a_warning() -> None:
     source = broken("### BEGIN HIDDEN TESTS\nwith check.hidden", "with check").replace(
         "### END HIDDEN TESTS\n", "", 1
