@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course.boxes.overlap import clip_boxes
-from course.models._detection import Detections, check_boxes
+from course.boxes import clip_boxes
+from course.models.detection import Detections, check_boxes
 from course.models.layers import (
     Weights,
     check_images,
@@ -48,7 +48,8 @@ class Localizer(nn.Module):
     `backbone` maps images to `features` numbers each, in any shape; None takes VGG16 up to fc7 with
     `width` maps in its first stage and images of `image_size` pixels, for which `weights=` loads
     torchvision's VGG16. `class_specific` predicts one box for every class. On 4096 features the box
-    head has 16,388 parameters, or 16,388,000 for 1000 classes. Raises ValueError for sizes below 1.
+    head has 16,388 parameters, or 16,388,000 for 1000 classes. Labels number the K logits; where
+    images may be empty, make 0 the class of those. Raises ValueError for sizes below 1.
 
     >>> net = Localizer.miniature(3, image_size=32)
     >>> logits, boxes = net(torch.zeros(2, 3, 32, 32))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course.models._detection import Detections, Target, check_targets, select_detections
+from course.models.detection import Detections, Target, check_targets, select_detections
 from course.models.layers import check_images, check_positive, scaled
 from course.models.yolo_grid import (
     YOLOLoss,
@@ -145,7 +145,7 @@ class YOLO(nn.Module):
         """Compute the five weighted terms of the loss; training minimises their sum.
 
         `images` (N, 3, H, W) may have any size; each of the N targets holds `boxes` (M, 4) in
-        pixels of its image and `labels` (M,) from 0. For `confidence` see `yolo_loss`. Raises
+        pixels of its image and `labels` (M,) from 1. For `confidence` see `yolo_loss`. Raises
         ValueError for malformed images or targets.
         """
         check_images(images, 3, "YOLO")

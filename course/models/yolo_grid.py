@@ -2,7 +2,8 @@
 
 The cell that holds an object's centre must detect it. Each cell predicts B boxes (offset of the
 centre inside the cell, square roots of the size relative to the image, confidence) and one class
-distribution. One box of a cell is responsible for its object, all others should stay silent:
+distribution (label c is number c - 1). One box of a cell is responsible for its object, all others
+should stay silent:
 
     L = 5 (centre + size) + object + 0.5 no_object + classes,   every term a sum of squares.
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course.models._detection import check_boxes
+from course.models.detection import check_boxes, check_labels
 
 
 class YOLOLoss(NamedTuple):
@@ -48,14 +49,14 @@ def make_targets(
 ) -> Tensor:
     """Write the objects of one image into a grid (S, S, 5 + C), rows first.
 
-    `boxes` (M, 4) are (x0, y0, x1, y1) in pixels, `labels` (M,) integers in [0, C), `image_size`
+    `boxes` (M, 4) are (x0, y0, x1, y1) in pixels, `labels` (M,) integers in 1 ... C, `image_size`
     is (height, width). The cell of an object's centre gets (x, y, sqrt w, sqrt h, 1, one-hot
     class): x and y in [0, 1) of the cell, w and h relative to the image. All other cells are zero.
     A cell holds one object only: the first in the list keeps it. Raises ValueError for malformed
     boxes and labels.
 
     >>> box = torch.tensor([[10.0, 20.0, 30.0, 70.0]])  # centre (20, 45)
-    >>> grid = make_targets(box, torch.tensor([1]), (90, 60), S=3, num_classes=2)
+    >>> grid = make_targets(box, torch.tensor([2]), (90, 60), S=3, num_classes=2)
     >>> grid[1, 1]  # left edge of the middle cell, half way down
     tensor([0.0000, 0.5000, 0.5774, 0.7454, 1.0000, 0.0000, 1.0000])
 
@@ -67,8 +68,7 @@ def make_targets(
     grid = boxes.new_zeros(S, S, 5 + num_classes)
     if not len(boxes):
         return grid
-    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        raise ValueError(f"labels must lie in [0, {num_classes}), got {labels.tolist()}")
+    check_labels(labels, num_classes)
     height, width = image_size
     relative = boxes / boxes.new_tensor([width, height, width, height])
     centre = (relative[:, :2] + relative[:, 2:]) / 2 * S  # (N, 2), in cells
@@ -77,7 +77,7 @@ def make_targets(
     column, row = cell.long().unbind(1)
     same_cell = (row * S + column).unsqueeze(1) == row * S + column  # (N, N)
     first = ~same_cell.tril(-1).any(1)
-    classes = F.one_hot(labels.long(), num_classes).to(boxes)
+    classes = F.one_hot(labels.long() - 1, num_classes).to(boxes)
     values = torch.cat([centre - cell, size.sqrt(), boxes.new_ones(len(boxes), 1), classes], 1)
     grid[row[first], column[first]] = values[first]
     return grid

@@ -101,7 +101,7 @@ def test_wrong_images_are_refused(images, error, message):
 def test_targets_on_a_non_square_image_by_hand():
     # 120 high, 60 wide, S = 3: cells are 40 high and 20 wide. Centre (50, 30) is column 2, row 0.
     grid = make_targets(
-        torch.tensor([[45.0, 20.0, 55.0, 40.0]]), torch.tensor([2]), (120, 60), S=3, num_classes=4
+        torch.tensor([[45.0, 20.0, 55.0, 40.0]]), torch.tensor([3]), (120, 60), S=3, num_classes=4
     )
     expected = torch.tensor([0.5, 0.75, math.sqrt(10 / 60), math.sqrt(20 / 120), 1, 0, 0, 1, 0])
     torch.testing.assert_close(grid[0, 2], expected)
@@ -111,14 +111,14 @@ def test_targets_on_a_non_square_image_by_hand():
 
 def test_the_cell_is_that_of_the_centre_not_of_the_corner():
     grid = make_targets(
-        torch.tensor([[0.0, 0.0, 50.0, 70.0]]), torch.tensor([0]), (70, 70), num_classes=1
+        torch.tensor([[0.0, 0.0, 50.0, 70.0]]), torch.tensor([1]), (70, 70), num_classes=1
     )
     assert grid[..., 4].nonzero().tolist() == [[3, 2]]
 
 
 def test_a_later_object_does_not_erase_the_first():
     boxes = torch.tensor([[10.0, 10.0, 20.0, 20.0], [8.0, 8.0, 30.0, 24.0], [50.0, 50, 60, 60]])
-    grid = make_targets(boxes, torch.tensor([1, 0, 0]), (64, 64), S=2, num_classes=2)
+    grid = make_targets(boxes, torch.tensor([2, 1, 1]), (64, 64), S=2, num_classes=2)
     torch.testing.assert_close(grid[0, 0, 2], torch.tensor(math.sqrt(10 / 64)))
     assert grid[0, 0, 5:].tolist() == [0, 1]
     assert grid[..., 4].tolist() == [[1, 0], [0, 1]]
@@ -126,19 +126,19 @@ def test_a_later_object_does_not_erase_the_first():
 
 def test_no_objects_and_a_centre_on_the_far_border():
     assert not make_targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), (9, 9)).any()
-    grid = make_targets(torch.tensor([[9.0, 9.0, 9.0, 9.0]]), torch.tensor([0]), (9, 9), S=3)
+    grid = make_targets(torch.tensor([[9.0, 9.0, 9.0, 9.0]]), torch.tensor([1]), (9, 9), S=3)
     assert grid[2, 2, 4] == 1
 
 
 @pytest.mark.parametrize(
     ("boxes", "labels", "message"),
     [
-        ([[0.0, 0.0, 4.0, 4.0]], [20], r"\[0, 20\), got \[20\]"),
-        ([[0.0, 0.0, 4.0, 4.0]], [-1], r"\[0, 20\)"),
-        ([[4.0, 0.0, 0.0, 4.0]], [0], r"order is \(x0, y0, x1, y1\)"),
-        ([[math.nan, 0.0, 0.0, 4.0]], [0], "finite"),
-        ([[0.0, 0.0, 4.0, 4.0]], [0, 1], r"labels must be \(1,\), got \(2,\)"),
-        ([[0.0, 0.0, 4.0]], [0], r"\(N, 4\)"),
+        ([[0.0, 0.0, 4.0, 4.0]], [21], r"1 ... 20, got \[21\]"),
+        ([[0.0, 0.0, 4.0, 4.0]], [0], "0 is background"),
+        ([[4.0, 0.0, 0.0, 4.0]], [1], r"order is \(x0, y0, x1, y1\)"),
+        ([[math.nan, 0.0, 0.0, 4.0]], [1], "finite"),
+        ([[0.0, 0.0, 4.0, 4.0]], [1, 1], r"labels must be \(1,\), got \(2,\)"),
+        ([[0.0, 0.0, 4.0]], [1], r"\(N, 4\)"),
     ],
 )
 def test_bad_targets_are_refused(boxes, labels, message):
@@ -208,7 +208,7 @@ def test_loss_equals_the_equation_cell_by_cell(B, confidence):
         torch.tensor([[30.0, 30.0, 70.0, 50.0]], dtype=DOUBLE),
         torch.zeros(0, 4, dtype=DOUBLE),
     ]
-    labels = [torch.tensor([3, 0]), torch.tensor([1]), torch.zeros(0, dtype=torch.long)]
+    labels = [torch.tensor([4, 1]), torch.tensor([2]), torch.zeros(0, dtype=torch.long)]
     target = torch.stack(
         [make_targets(b, k, (80, 100), S=S, num_classes=C) for b, k in zip(boxes, labels)]
     )
@@ -264,7 +264,7 @@ def test_loss_is_finite_for_negative_and_zero_sizes():
 def test_gradients_and_the_iou_is_a_constant_target():
     prediction = (torch.rand(2, 2, 2, 13, dtype=DOUBLE) + 0.1).requires_grad_()
     boxes = torch.tensor([[1.0, 2.0, 9.0, 7.0]], dtype=DOUBLE)
-    target = make_targets(boxes, torch.tensor([1]), (10, 12), S=2, num_classes=3)
+    target = make_targets(boxes, torch.tensor([2]), (10, 12), S=2, num_classes=3)
     target = target.expand(2, -1, -1, -1)
     assert torch.autograd.gradcheck(
         lambda p: yolo_loss(p, target, confidence="one").total, prediction
@@ -328,7 +328,7 @@ def test_decoding_equals_the_loop(S, B, C):
 
 def test_targets_decode_to_the_boxes_they_came_from():
     boxes = torch.tensor([[5.0, 2.0, 60.0, 40.0], [50.0, 61.0, 95.0, 79.0]])
-    labels = torch.tensor([3, 0])
+    labels = torch.tensor([4, 1])
     grid = make_targets(boxes, labels, (80, 100), S=4, num_classes=5)
     decoded, scores = decode_grid(grid, (80, 100), B=1)
     rows = scores.max(1).values.nonzero().flatten()
@@ -374,13 +374,13 @@ def canned_yolo(grid, B=1):
 
 def test_detect_returns_boxes_in_pixels_of_a_non_square_image():
     boxes = torch.tensor([[10.0, 5.0, 50.0, 25.0], [60.0, 20.0, 90.0, 39.0]])
-    grid = make_targets(boxes, torch.tensor([1, 0]), (40, 100), S=6, num_classes=2)
+    grid = make_targets(boxes, torch.tensor([2, 1]), (40, 100), S=6, num_classes=2)
     found = canned_yolo(grid).detect(torch.zeros(2, 3, 40, 100))
     assert len(found) == 2
     for one in found:
         order = one["boxes"][:, 0].argsort()
         torch.testing.assert_close(one["boxes"][order], boxes)
-        assert one["labels"][order].tolist() == [1, 0]
+        assert one["labels"][order].tolist() == [2, 1]
         torch.testing.assert_close(one["scores"], torch.ones(2))
 
 
@@ -388,7 +388,7 @@ def test_detect_suppresses_within_a_class_only_and_clips():
     grid = torch.zeros(2, 2, 12)  # B = 2, C = 2
     grid[0, 0] = torch.tensor([0.5, 0.5, 0.9, 0.9, 0.9, 0.5, 0.55, 0.9, 0.9, 0.8, 1.0, 0.6])
     found = canned_yolo(grid, B=2).detect(torch.zeros(1, 3, 16, 16), score_threshold=0.3)[0]
-    assert found["labels"].tolist() == [0, 1]  # the second box goes, but not the second class
+    assert found["labels"].tolist() == [1, 2]  # the second box goes, but not the second class
     torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.54]))
     assert found["boxes"].min() == 0
     assert found["boxes"].max() <= 16
@@ -416,8 +416,8 @@ def test_loss_method_handles_any_size_and_images_without_objects():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
     with pytest.raises(ValueError, match="2 images need as many targets, got 1"):
         net.loss(torch.rand(2, 3, 48, 48), targets[:1])
-    with pytest.raises(ValueError, match=r"labels of image 0 must lie in \[0, 2\)"):
-        net.loss(torch.rand(1, 3, 48, 48), [{**targets[0], "labels": torch.tensor([2])}])
+    with pytest.raises(ValueError, match="labels of image 0 must lie in 1 ... 2"):
+        net.loss(torch.rand(1, 3, 48, 48), [{**targets[0], "labels": torch.tensor([3])}])
 
 
 def test_half_precision_predictions_keep_float32_targets():

@@ -1,0 +1,305 @@
+"""Fast R-CNN: the convolutions run once per image, and every region is cut out of their result.
+
+The last feature map of VGG16 (stride 16, without its last pooling) is shared by all proposals. RoI
+max pooling turns each proposal into 7 x 7 cells, two fully connected layers follow, and two heads
+predict a class and, for every class, a correction t of the box. Both are trained at once, with
+class u (0 = background) and the true correction v, normalised to mean 0 and variance 1 per class:
+
+    L = -log p_u + lambda [u >= 1] sum smooth_L1(t_u - v),   smooth_L1(x) = x^2 / 2, or |x| - 1/2.
+
+At test time half of the time goes into fc6 and fc7; `FastRCNN.compress` replaces each by the best
+two thinner layers, W ~ U S V^T, with t (u + v) instead of u v weights.
+
+Reference: Girshick, *Fast R-CNN*, ICCV 2015, arXiv:1504.08083, sections 2.1 (RoI pooling), 2.3
+(loss, sampling, scale), 3.1 (truncated SVD); constants as in the released code.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course.boxes import decode, encode, roi_max_pool
+from course.models.detection import (
+    Detections,
+    Target,
+    check_proposals,
+    check_targets,
+    sample_regions,
+    select_detections,
+)
+from course.models.layers import Weights, check_images, check_positive, scaled
+from course.models.vgg import load_vgg16, vgg_stages
+from course.modes import evaluation_mode
+
+
+class FastRCNNLoss(NamedTuple):
+    """Cross-entropy of all regions, and the weighted box term."""
+
+    classes: Tensor
+    boxes: Tensor
+
+
+class FastRCNN(nn.Module):
+    """Map images (N, 3, H, W) and N tensors of regions to logits (R, K) and corrections (R, K, 4).
+
+    The R regions come image after image. Column 0 is background, column c the class with label c.
+    `width` is the number of maps of the first convolution and scales all
+    others; `stages` of VGG16 are kept (5), without the last pooling, for stride 2^(stages - 1).
+    `sides` are the shorter side and the longest allowed longer side to which `loss` and `detect`
+    scale images; None leaves them as they are. `weights=` loads torchvision's VGG16. Raises
+    ValueError for sizes below 1.
+
+    >>> net = FastRCNN.miniature(4)
+    >>> regions = torch.tensor([[0.0, 0.0, 20.0, 12.0], [8.0, 8.0, 40.0, 30.0]])
+    >>> logits, corrections = net(torch.zeros(2, 3, 48, 64), [regions, torch.zeros(0, 4)])
+    >>> logits.shape, corrections.shape
+    (torch.Size([2, 4]), torch.Size([2, 4, 4]))
+
+    Source: section 2; parameters with biases, 21 classes: 134,690,729.
+    """
+
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        num_classes: int = 21,
+        *,
+        width: int = 64,
+        stages: int = 5,
+        pool_size: int = 7,
+        batch_norm: bool = False,
+        sides: tuple[int, int] | None = (600, 1000),
+        weights: Weights | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(num_classes=num_classes - 1, width=width, stages=stages, pool_size=pool_size)
+        self.num_classes, self.pool_size, self.sides = num_classes, pool_size, sides
+        full = vgg_stages(width=width, batch_norm=batch_norm)
+        if stages > len(full):
+            raise ValueError(f"VGG16 has {len(full)} stages, got stages={stages}")
+        state = None if weights is None else load_vgg16(full, weights)
+        self.stages = full[:stages]
+        self.scale = 0.5 ** (len(self.stages) - 1)  # 1/16 for five stages
+        maps = [m for m in self.stages.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+        hidden = scaled(4096, width)
+        self.fc6: nn.Module = nn.Linear(maps * pool_size**2, hidden)
+        self.fc7: nn.Module = nn.Linear(hidden, hidden)
+        self.class_head = nn.Linear(hidden, num_classes)
+        self.box_head = nn.Linear(hidden, 4 * num_classes)
+        for head, std in ((self.class_head, 0.01), (self.box_head, 0.001)):
+            nn.init.normal_(head.weight, std=std)
+            nn.init.zeros_(head.bias)
+        if state is not None:
+            for layer, key in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
+                layer.load_state_dict({n: state[f"{key}.{n}"] for n in ("weight", "bias")})
+        # Before `fit_targets`: the statistics that the authors' later code takes for every class.
+        spread = torch.tensor([0.1, 0.1, 0.2, 0.2])
+        self.register_buffer("target_mean", torch.zeros(num_classes, 4))
+        self.register_buffer("target_std", spread.repeat(num_classes, 1))
+
+    @classmethod
+    def miniature(cls, num_classes: int = 4, *, width: int = 8) -> "FastRCNN":
+        """Build a small Fast R-CNN for a CPU: three stages (stride 4), 4 x 4 cells a region.
+
+        >>> sum(p.numel() for p in FastRCNN.miniature().parameters())
+        563292
+        """
+        return cls(num_classes, width=width, stages=3, pool_size=4, batch_norm=True, sides=None)
+
+    def forward(self, images: Tensor, regions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        check_images(images, 3, "Fast R-CNN")
+        check_proposals(images, regions)
+        features = images
+        for i, stage in enumerate(self.stages):
+            features = stage(F.max_pool2d(features, 2) if i else features)  # (N, C, H/2^i, W/2^i)
+        # The published rule counts the last pixel in, our boxes end after it.
+        corners = [boxes.to(images) - boxes.new_tensor([0, 0, 1, 1]) for boxes in regions]
+        pooled = roi_max_pool(features, corners, self.pool_size, self.scale)  # (R, C, 7, 7)
+        x = F.dropout(F.relu(self.fc6(pooled.flatten(1))), training=self.training)
+        x = F.dropout(F.relu(self.fc7(x)), training=self.training)  # (R, 4096)
+        return self.class_head(x), self.box_head(x).unflatten(1, (self.num_classes, 4))
+
+    def loss(
+        self,
+        images: Tensor,
+        targets: Sequence[Target],
+        proposals: Sequence[Tensor],
+        *,
+        regions: int = 64,
+        lam: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute both terms on at most `regions` sampled regions of each image.
+
+        A quarter of them at most are foreground (IoU with a true box >= 0.5), the rest background
+        with 0.1 <= IoU < 0.5. `targets` and `proposals` hold one entry for each image, in its
+        pixels. Raises ValueError for malformed arguments.
+
+        Source: section 2.3; the paper takes two images at a time.
+        """
+        check_images(images, 3, "Fast R-CNN")
+        check_targets(images, targets, self.num_classes - 1)
+        check_proposals(images, proposals)
+        samples = [
+            sample_regions(boxes, target, regions, lowest=0.1, generator=generator)
+            for boxes, target in zip(proposals, targets)
+        ]
+        boxes, labels, objects = (torch.cat(rows).to(images.device) for rows in zip(*samples))
+        wanted = (encode(objects, boxes) - self.target_mean[labels]) / self.target_std[labels]
+        images, factors = self._rescale(images)
+        logits, corrections = self(images, [s.boxes.to(images.device) * factors for s in samples])
+        return fast_rcnn_loss(logits, corrections, labels, wanted, lam=lam)._asdict()
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Tensor,
+        proposals: Sequence[Tensor],
+        *,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.3,
+        max_detections: int = 100,
+    ) -> list[Detections]:
+        """Score and correct the proposals of images (N, 3, H, W), in evaluation mode.
+
+        `proposals` holds (M, 4) boxes for each image, M may be 0. Raises ValueError for malformed
+        arguments.
+
+        Source: section 2.2; thresholds of the released code.
+        """
+        check_images(images, 3, "Fast R-CNN")
+        check_proposals(images, proposals)
+        size = (images.shape[-2], images.shape[-1])
+        proposals = [boxes.to(images.device) for boxes in proposals]
+        images, factors = self._rescale(images)
+        with evaluation_mode(self):
+            logits, corrections = self(images, [boxes * factors for boxes in proposals])
+        scores = logits.float().softmax(1)[:, 1:]  # (R, K-1)
+        corrections = (corrections * self.target_std + self.target_mean)[:, 1:]  # (R, K-1, 4)
+        counts = [len(boxes) for boxes in proposals]
+        return [
+            select_detections(
+                decode(one_corrections.to(boxes), boxes.unsqueeze(1)),
+                one_scores,
+                size,
+                score_threshold=score_threshold,
+                nms_threshold=nms_threshold,
+                max_detections=max_detections,
+            )
+            for boxes, one_scores, one_corrections in zip(
+                proposals, scores.split(counts), corrections.split(counts)
+            )
+        ]
+
+    @torch.no_grad()
+    def fit_targets(self, targets: Sequence[Target], proposals: Sequence[Tensor]) -> None:
+        """Measure mean and deviation of the corrections of each class over a training set.
+
+        Pairs with an IoU of at least 0.5 count. A class with fewer than two keeps what it had.
+
+        Source: section 2.3, "we normalise the ground-truth regression targets".
+        """
+        for label in range(1, self.num_classes):
+            rows = []
+            for target, boxes in zip(targets, proposals, strict=True):
+                sample = sample_regions(boxes, target, 4 * (len(boxes) + len(target["boxes"])))
+                mine = sample.labels == label
+                rows.append(encode(sample.objects[mine], sample.boxes[mine]))
+            corrections = torch.cat(rows).to(self.target_mean)
+            if len(corrections) > 1:
+                self.target_mean[label] = corrections.mean(0)
+                self.target_std[label] = corrections.std(0).clamp(min=1e-3)
+
+    def compress(self, fc6: int = 1024, fc7: int = 256) -> None:
+        """Replace fc6 and fc7 by their truncated decompositions of these ranks, for inference.
+
+        Source: section 3.1: 30 % faster at 0.3 points of mean average precision.
+        """
+        for name, rank in (("fc6", fc6), ("fc7", fc7)):
+            layer = getattr(self, name)
+            if not isinstance(layer, nn.Linear):
+                raise ValueError(f"{name} is compressed already: load the trained network again")
+            setattr(self, name, truncated_svd(layer, rank))
+
+    def parameter_groups(self, lr: float = 1e-3, weight_decay: float = 5e-4) -> list[dict]:
+        """Return optimiser groups: biases learn at twice the rate and do not decay."""
+        named = list(self.named_parameters())
+        biases = [p for name, p in named if name.endswith("bias")]
+        others = [p for name, p in named if not name.endswith("bias")]
+        return [
+            {"params": others, "lr": lr, "weight_decay": weight_decay},
+            {"params": biases, "lr": 2 * lr, "weight_decay": 0.0},
+        ]
+
+    def freeze(self, stages: int = 2) -> None:
+        """Stop training the first `stages` of VGG16, as the paper does with conv1 and conv2."""
+        self.stages[:stages].requires_grad_(False)
+
+    def _rescale(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale images to `sides`; return them and the factors (4,) for boxes."""
+        height, width = images.shape[-2:]
+        if self.sides is None:
+            return images, images.new_ones(4, dtype=torch.float32)
+        factor = min(self.sides[0] / min(height, width), self.sides[1] / max(height, width))
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        factors = torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
+        if size == (height, width):
+            return images, factors
+        return F.interpolate(images, size, mode="bilinear", antialias=True), factors
+
+
+def fast_rcnn_loss(
+    logits: Tensor, corrections: Tensor, labels: Tensor, wanted: Tensor, *, lam: float = 1.0
+) -> FastRCNNLoss:
+    """Compute the multi-task loss of R regions.
+
+    `logits` (R, K), `corrections` (R, K, 4), `labels` (R,) with 0 = background, `wanted` (R, 4).
+    Only the four numbers of the true class receive a box loss, background receives none, and the
+    sum is divided by R, not by the number of foreground regions. Raises ValueError where shapes do
+    not belong together, or for no region at all.
+
+    >>> logits, corrections = torch.zeros(2, 3), torch.zeros(2, 3, 4)
+    >>> wanted = torch.tensor([[0.5, 0.0, 0.0, 3.0], [9.0, 9.0, 9.0, 9.0]])
+    >>> terms = fast_rcnn_loss(logits, corrections, torch.tensor([2, 0]), wanted)
+    >>> terms.boxes.item()  # (0.125 + 2.5) / 2
+    1.3125
+
+    Source: section 2.3, equations 1 to 3.
+    """
+    n = len(logits)
+    if not n or labels.shape != (n,) or wanted.shape != (n, 4) or corrections.shape[::2] != (n, 4):
+        raise ValueError(
+            "need R >= 1 regions with corrections (R, K, 4), labels (R,) and wanted (R, 4), got "
+            f"{tuple(corrections.shape)}, {tuple(labels.shape)} and {tuple(wanted.shape)}"
+        )
+    rows = labels.nonzero().flatten()  # foreground
+    chosen = corrections[rows, labels[rows]]  # (F, 4)
+    error = F.smooth_l1_loss(chosen, wanted[rows].to(chosen), reduction="sum", beta=1.0)
+    return FastRCNNLoss(F.cross_entropy(logits, labels), lam * error / n)
+
+
+@torch.no_grad()
+def truncated_svd(layer: nn.Linear, rank: int) -> nn.Sequential:
+    """Replace a linear layer by the best two of the given rank: first S V^T, then U and the bias.
+
+    >>> small = truncated_svd(nn.Linear(30, 20), 4)
+    >>> [tuple(part.weight.shape) for part in small]
+    [(4, 30), (20, 4)]
+
+    Raises ValueError unless 1 <= rank <= min(inputs, outputs). Source: section 3.1.
+    """
+    most = min(layer.weight.shape)
+    if not 1 <= rank <= most:
+        raise ValueError(f"rank must lie in [1, {most}] for a layer {layer}, got {rank}")
+    u, s, v = torch.linalg.svd(layer.weight.float(), full_matrices=False)
+    first = nn.Linear(layer.in_features, rank, bias=False)
+    second = nn.Linear(rank, layer.out_features, bias=layer.bias is not None)
+    first.weight.copy_(s[:rank, None] * v[:rank])
+    second.weight.copy_(u[:, :rank])
+    if layer.bias is not None:
+        second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second).to(layer.weight)

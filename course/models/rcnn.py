@@ -1,0 +1,274 @@
+"""R-CNN: regions with CNN features. Classify every proposed region with a network of its own.
+
+A proposer suggests some 2000 boxes. Each is cut out with a little context, warped to 227 x 227
+pixels whatever its shape, and passed through CaffeNet; greedy non-maximum suppression within each
+class removes duplicates. Boxes that fit badly are moved by a linear regression on the features phi
+of the last pooling layer, in coordinates relative to the proposal P:
+
+    t = ((Gx - Px) / Pw, (Gy - Py) / Ph, ln(Gw / Pw), ln(Gh / Ph)),   t ~ w phi(P).
+
+Training has three stages: fine-tune the network with a softmax (`RCNN.loss`), then solve one linear
+SVM for each class and the box regressions on frozen features (`course.models.rcnn_stages`).
+
+Reference: Girshick, Donahue, Darrell, Malik, *Rich Feature Hierarchies for Accurate Object
+Detection and Semantic Segmentation*, CVPR 2014, arXiv:1311.2524, sections 2 and 3.5, appendix A
+(warping) and C (box regression); layer sizes as in the released Caffe model.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course.boxes import decode
+from course.models.detection import (
+    Detections,
+    Target,
+    check_boxes,
+    check_proposals,
+    check_targets,
+    sample_regions,
+    select_detections,
+)
+from course.models.layers import check_images, check_positive, he_init
+from course.modes import evaluation_mode
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+CONTEXT = 16  # pixels around the proposal, in the warped frame (section 2.1)
+
+
+class RCNN(nn.Module):
+    """Map warped regions (R, 3, `crop`, `crop`) to logits (R, K) of K - 1 classes and background.
+
+    Column 0 is background, column c the class with label c. `width` is the number of maps of the
+    first convolution, a multiple of 6 because others are 8/3 of it in two groups. `mean` is
+    subtracted from the pixels and fills what lies outside the image. The solved SVMs and box
+    regressions are buffers, zero at first, and no parameters. Raises ValueError for sizes that do
+    not fit.
+
+    >>> sum(p.numel() for p in RCNN().parameters())
+    56954261
+    >>> net = RCNN.miniature(4)
+    >>> proposals = [torch.tensor([[2.0, 2.0, 20.0, 30.0]]), torch.zeros(0, 4)]
+    >>> [len(found["boxes"]) for found in net.detect(torch.zeros(2, 3, 40, 50), proposals)]
+    [3, 0]
+
+    Source: section 2.1; 1000 classes give 60,965,224 parameters.
+    """
+
+    svm_weight: Tensor
+    svm_bias: Tensor
+    box_weight: Tensor
+    box_bias: Tensor
+
+    def __init__(
+        self,
+        num_classes: int = 21,
+        *,
+        width: int = 96,
+        crop: int = 227,
+        mean: Sequence[float] = IMAGENET_MEAN,
+    ) -> None:
+        super().__init__()
+        check_positive(num_classes=num_classes - 1, width=width, crop=crop - 2 * CONTEXT)
+        if width % 6:
+            raise ValueError(f"width must be a multiple of 6, got {width}")
+        cells = crop
+        for kernel, stride in ((11, 4), (3, 2), (3, 2), (3, 2)):  # conv1 and the three poolings
+            cells = (cells - kernel) // stride + 1
+        if cells < 1:
+            raise ValueError(f"crop must be at least 67 pixels, got {crop}")
+        wide, wider, hidden = width * 8 // 3, width * 4, width * 128 // 3
+        self.num_classes, self.crop = num_classes, crop
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, width, 11, 4), nn.ReLU(inplace=True)),
+            *(nn.MaxPool2d(3, 2), _Normalisation()),
+            *(nn.Conv2d(width, wide, 5, padding=2, groups=2), nn.ReLU(inplace=True)),
+            *(nn.MaxPool2d(3, 2), _Normalisation()),
+            *(nn.Conv2d(wide, wider, 3, padding=1), nn.ReLU(inplace=True)),
+            *(nn.Conv2d(wider, wider, 3, padding=1, groups=2), nn.ReLU(inplace=True)),
+            *(nn.Conv2d(wider, wide, 3, padding=1, groups=2), nn.ReLU(inplace=True)),
+            *(nn.MaxPool2d(3, 2), nn.Flatten()),
+        )
+        pooled = wide * cells * cells
+        self.fc6, self.fc7 = nn.Linear(pooled, hidden), nn.Linear(hidden, hidden)
+        self.score = nn.Linear(hidden, num_classes)
+        he_init(self.features)  # the paper starts from ImageNet; this lets it start from scratch
+        objects = num_classes - 1
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("svm_weight", torch.zeros(objects, hidden))
+        self.register_buffer("svm_bias", torch.zeros(objects))
+        self.register_buffer("box_weight", torch.zeros(objects, 4, pooled))
+        self.register_buffer("box_bias", torch.zeros(objects, 4))
+
+    @classmethod
+    def miniature(cls, num_classes: int = 4, *, width: int = 12) -> "RCNN":
+        """Build a small R-CNN for a CPU: regions of 99 pixels, 2 x 2 cells before fc6.
+
+        >>> sum(p.numel() for p in RCNN.miniature().parameters())
+        371188
+        """
+        return cls(num_classes, width=width, crop=99)
+
+    def describe(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of pool5 (R, 9216) and of fc7 (R, 4096) for regions (R, 3, H, W)."""
+        check_images(crops, 3, "RCNN")
+        pooled = self.features(crops - self.mean.view(3, 1, 1))
+        x = F.dropout(F.relu(self.fc6(pooled)), training=self.training)
+        return pooled, F.dropout(F.relu(self.fc7(x)), training=self.training)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.score(self.describe(crops)[1])
+
+    def warp(self, image: Tensor, boxes: Tensor) -> Tensor:
+        """Cut `boxes` out of one image (3, H, W): see `warp_regions`."""
+        return warp_regions(image, boxes, size=self.crop, fill=self.mean)
+
+    def loss(
+        self,
+        images: Tensor,
+        targets: Sequence[Target],
+        proposals: Sequence[Tensor],
+        *,
+        regions: int = 128,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the softmax loss of stage one on `regions` sampled regions of the batch.
+
+        A quarter of them are foreground: proposals (or true boxes) that overlap a true box by an
+        IoU of at least 0.5. All others are background. `targets` and `proposals` hold one entry
+        for each image, in its pixels. Raises ValueError for malformed arguments.
+
+        Source: section 2.3, 32 foreground and 96 background regions.
+        """
+        check_images(images, 3, "RCNN")
+        check_targets(images, targets, self.num_classes - 1)
+        check_proposals(images, proposals)
+        crops, labels = [], []
+        for image, target, boxes in zip(images, targets, proposals):
+            share = max(1, regions // len(images))
+            sample = sample_regions(boxes.to(image), target, share, generator=generator)
+            crops.append(self.warp(image, sample.boxes))
+            labels.append(sample.labels)
+        if not sum(map(len, labels)):
+            raise ValueError("the batch has neither proposals nor objects: nothing to train on")
+        return {"classes": F.cross_entropy(self(torch.cat(crops)), torch.cat(labels))}
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Tensor,
+        proposals: Sequence[Tensor],
+        *,
+        scorer: Literal["softmax", "svm"] = "softmax",
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.3,
+        max_detections: int = 100,
+        batch: int = 128,
+    ) -> list[Detections]:
+        """Score the proposals of images (N, 3, H, W) and return what survives, per image.
+
+        `proposals` holds (M, 4) boxes for each image, M may be 0. `scorer` takes the softmax of
+        stage one or the SVMs, whose scores are signed distances: use a threshold around 0 there.
+        Regions pass through the network `batch` at a time. Raises ValueError for malformed
+        arguments.
+
+        Source: sections 2.2 and 3.5; threshold 0.3 of the released code.
+        """
+        check_images(images, 3, "RCNN")
+        check_proposals(images, proposals)
+        results = []
+        for image, boxes in zip(images, proposals):
+            boxes = boxes.to(image)
+            scores = image.new_zeros(0, self.num_classes - 1)  # (M, K-1)
+            moved = image.new_zeros(0, self.num_classes - 1, 4)  # (M, K-1, 4)
+            with evaluation_mode(self):
+                for part in boxes.split(batch) if len(boxes) else ():
+                    pooled, top = self.describe(self.warp(image, part))
+                    if scorer == "svm":
+                        found = F.linear(top, self.svm_weight, self.svm_bias)
+                    else:
+                        found = self.score(top).softmax(1)[:, 1:]
+                    deltas = torch.einsum("rf,ckf->rck", pooled, self.box_weight) + self.box_bias
+                    scores = torch.cat([scores, found])
+                    moved = torch.cat([moved, decode(deltas, part.unsqueeze(1))])
+            size = (image.shape[-2], image.shape[-1])
+            results.append(
+                select_detections(
+                    moved,
+                    scores,
+                    size,
+                    score_threshold=score_threshold,
+                    nms_threshold=nms_threshold,
+                    max_detections=max_detections,
+                )
+            )
+        return results
+
+
+def warp_regions(
+    image: Tensor,
+    boxes: Tensor,
+    *,
+    size: int = 227,
+    context: int = CONTEXT,
+    fill: Tensor | Sequence[float] = IMAGENET_MEAN,
+) -> Tensor:
+    """Cut boxes (R, 4) out of an image (3, H, W) and warp each to (R, 3, `size`, `size`).
+
+    Each side keeps `context` pixels around the box, counted in the *warped* frame: the box grows by
+    size / (size - 2 context) about its centre, 1.1641 for 227 and 16. Height and width stretch
+    independently. Samples are bilinear; those outside the image take the colour `fill` (3,). Raises
+    ValueError for malformed boxes or a context that leaves no room.
+
+    >>> image = torch.arange(48.0).reshape(3, 4, 4)
+    >>> warp_regions(image, torch.tensor([[1.0, 0.0, 3.0, 4.0]]), size=2, context=0)[0, 0]
+    tensor([[ 3.,  4.],
+            [11., 12.]])
+
+    Source: section 2.1 and appendix A.
+    """
+    check_boxes(boxes)
+    if image.ndim != 3 or not image.is_floating_point():
+        raise ValueError(
+            f"image must be floats (C, H, W), got {image.dtype} of shape {tuple(image.shape)}"
+        )
+    if not 0 <= 2 * context < size:
+        raise ValueError(f"context must lie in [0, size / 2), got {context} for size {size}")
+    channels, height, width = image.shape
+    if not len(boxes):
+        return image.new_zeros(0, channels, size, size)
+    # Half precision has too few digits for positions: sample in float32.
+    dtype = image.dtype
+    image = image.to(torch.promote_types(dtype, torch.float32))
+    boxes = boxes.to(image)
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    half = half * (size / (size - 2 * context))
+    steps = (2 * torch.arange(size, dtype=image.dtype, device=image.device) + 1) / size - 1
+    x = centre[:, :1] + half[:, :1] * steps  # (R, size), sample positions in pixels
+    y = centre[:, 1:] + half[:, 1:] * steps  # (R, size)
+    grid = torch.stack(
+        [
+            (2 * x / width - 1).unsqueeze(1).expand(-1, size, -1),
+            (2 * y / height - 1).unsqueeze(2).expand(-1, -1, size),
+        ],
+        dim=-1,
+    )  # (R, size, size, 2)
+    # One tall picture instead of R copies of the image; the border is repeated up to its edge, and
+    # what lies beyond the edge is filled below.
+    tall = grid.reshape(1, -1, size, 2)
+    sampled = F.grid_sample(image[None], tall, padding_mode="border", align_corners=False)
+    crops = sampled.reshape(channels, -1, size, size).transpose(0, 1)  # (R, C, size, size)
+    inside = (grid >= -1).all(-1) & (grid <= 1).all(-1)  # (R, size, size)
+    colour = torch.as_tensor(fill, dtype=image.dtype, device=image.device).view(-1, 1, 1)
+    return torch.where(inside.unsqueeze(1), crops, colour).to(dtype)
+
+
+class _Normalisation(nn.Module):
+    """Caffe's local response normalisation over 5 neighbouring maps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In float32: CPU torch has no bfloat16 kernel for this normalisation.
+        return F.local_response_norm(x.float(), 5, alpha=1e-4, beta=0.75).to(x.dtype)
