@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from course.geometry import unet_border, unet_receptive_field, unet_sizes, valid_input_for
+from course.geometry import unet_border, unet_sizes, valid_input_for
 
 
 class UNet(nn.Module):
@@ -85,8 +85,8 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(width, num_classes, 1)
         self.apply(init_he)
-        # On a CPU, pooling and convolving NCHW maps costs a quarter more time than NHWC maps.
-        # The weights' format decides: activations follow it, the caller does nothing.
+        # The weights' format decides that of all maps: on a CPU, inference on NHWC takes 0.55–0.8
+        # of the time on NCHW, and training does not lose up to width 16.
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,17 +111,10 @@ class UNet(nn.Module):
     def border(self) -> int:
         """Context in pixels that a tile needs on each side of the output that is kept.
 
-        With valid convolutions the network cuts it off itself. With `padding="same"` the outputs
-        nearer to the edge than this see zeros, and whoever tiles must cut them off.
+        With valid convolutions the network cuts it off itself. With `padding="same"` the padded
+        zeros reach less than 6·2^depth pixels into the output; whoever tiles cuts that off.
         """
-        lost = unet_border(self.depth)
-        if self.padding == "valid":
-            return lost
-        windows = [unet_receptive_field(i, self.depth) for i in range(self.multiple)]
-        reach = max(
-            max(i + lost - first, last - 1 - i - lost) for i, (first, last) in enumerate(windows)
-        )
-        return -(-reach // self.multiple) * self.multiple
+        return unet_border(self.depth) if self.padding == "valid" else 6 * self.multiple
 
     @property
     def tile(self) -> int:
