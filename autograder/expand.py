@@ -153,11 +153,10 @@ def folded_hints(source: str) -> str:
 
 def _question(cell: Cell, exercise: Exercise, answers: bool) -> str:
     """A graded answer stays between markers for nbgrader; an ungraded one is folded or left out."""
-    points = exercise.written_points
-    if points:
-        unit = "point" if points == 1 else "points"
-        return f"**Think · {points:g} {unit}**\n\n{cell.source}"
-    text = f"**Think**\n\n{cell.source}"
+    text = re.sub(r"^\*\*Think\.?\*\*\s*", "", cell.source)
+    if points := exercise.written_points:
+        return f"**Think ({points:g} {'point' if points == 1 else 'points'}).** {text}"
+    text = f"**Think.** {text}"
     if not answers:
         return visible(text).rstrip()
     lines = text.split("\n")

@@ -7,11 +7,11 @@ thumbnail, they differ little on average and almost nowhere a lot.
 
 from __future__ import annotations
 
-import ast
 import base64
 import io
 import re
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,28 +41,34 @@ class Figure:
 
 
 def figure_in(cell: NotebookNode) -> Figure | None:
-    """The last PNG among the outputs of an executed cell, with its alternative text.
+    """The last picture among the outputs of an executed cell, with its alternative text.
 
-    The text is the output's own metadata (`{"image/png": {"alt": …}}` or `{"alt": …}`), else the
-    string that is the value of the cell, as `course.plots` functions return it.
+    `course.plots` shows a picture as HTML, an `<img>` with its words. A bare PNG, as matplotlib
+    shows it, may carry them as output metadata: `{"image/png": {"alt": …}}`.
     """
-    alt, png = "", None
+    found = None
     for output in cell.get("outputs", []):
         data, metadata = output.get("data", {}), output.get("metadata", {})
         if "image/png" in data:
-            png = base64.b64decode(data["image/png"])
-            alt = metadata.get("image/png", {}).get("alt") or metadata.get("alt") or alt
-        elif output.output_type == "execute_result":
-            alt = alt or _string(data.get("text/plain", ""))
-    return None if png is None else Figure(png, alt)
+            alt = metadata.get("image/png", {}).get("alt") or metadata.get("alt") or ""
+            found = Figure(base64.b64decode(data["image/png"]), alt)
+        elif "text/html" in data:
+            pictures = _Pictures()
+            pictures.feed(data["text/html"])
+            found = pictures.last or found
+    return found
 
 
-def _string(text: str) -> str:
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return ""
-    return value if isinstance(value, str) else ""
+class _Pictures(HTMLParser):
+    """The last `<img>` with a PNG inside a piece of HTML."""
+
+    last: Figure | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        kind, _, data = (given.get("src") or "").partition(",")
+        if tag == "img" and kind == "data:image/png;base64":
+            self.last = Figure(base64.b64decode(data), given.get("alt") or "")
 
 
 def shrink(png: bytes) -> bytes:

@@ -23,6 +23,7 @@ from autograder.figures import Figure, picture_difference, shrink, words_differe
 from autograder.layout import Layout
 from autograder.release import build, generate, prove_nothing_leaked, read_labs, write
 from autograder.source import parse_lab
+from course.plots.picture import Picture
 
 SECRETS = (
     *("last_start = length - size", "return last_start // stride + 1", "value * factor"),
@@ -99,9 +100,9 @@ class TestStudentNotebook:
         assert "| **Total** | **12** | **15** |" in next(iter(cells.values()))
         assert cells["ex-9-1-hints"].count("<details>") == 3
         assert "\nCount its predecessors." in cells["ex-9-1-hints"]
-        assert cells["ex-9-1-think"].startswith("**Think · 2 points**")
+        assert cells["ex-9-1-think"].startswith("**Think (2 points).** What happens")
         assert cells["ex-9-1-think"].endswith("YOUR ANSWER HERE")
-        assert cells["ex-9-2-think"] == "**Think**\n\nWhy is one number enough?"
+        assert cells["ex-9-2-think"] == "**Think.** Why is one number enough?"
 
     def test_stub_lines_are_lines_of_the_solution(self, course: Path) -> None:
         cells = {cell.id: cell.source for cell in student_notebook(course).cells}
@@ -291,11 +292,13 @@ class TestPictures:
         lab = parse_lab(SOURCE, Path(f"{LAB}.py"))
         executed = nbformat.read(course / "executed" / f"{LAB}.ipynb", as_version=4)
         cell = next(c for c in executed.cells if c.id == "ex-9-1-picture")
-        value = nbformat.v4.new_output("execute_result", {"text/plain": "'3 bars'"})
-        cell.outputs.append(value)
-        assert solution_figures(executed, lab)["9.1"].alt == "3 bars"
         cell.outputs[0].metadata = {"image/png": {"alt": "three bars"}}
         assert solution_figures(executed, lab)["9.1"].alt == "three bars"
+        drawn = Picture(_png(Image.new("RGB", (30, 20), "red")), 'A "red" field, <1')
+        cell.outputs.append(nbformat.v4.new_output("execute_result", drawn._repr_mimebundle_()))
+        figure = solution_figures(executed, lab)["9.1"]
+        assert figure.alt == 'A "red" field, <1'
+        assert Image.open(io.BytesIO(figure.png)).size == (30, 20)
         cell.outputs = []
         with pytest.raises(AutograderError, match="drew no picture"):
             solution_figures(executed, lab)

@@ -74,7 +74,7 @@ plt.show()
 # The bars fall from 5 to 2.
 
 # %% [markdown] exercise="9.1" role="think" points=2
-# What happens to the cells that no window covers?
+# **Think.** What happens to the cells that no window covers?
 #
 # ### BEGIN SOLUTION
 # They are never classified.
