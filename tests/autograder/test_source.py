@@ -8,8 +8,9 @@ from tiny_course import LAB, SOURCE
 from autograder.errors import AutograderError
 from autograder.lint import lint
 from autograder.regions import CODE_STUB, HIDDEN_TESTS, SOLUTION, RegionError, regions, visible
-from autograder.source import exercise_call, parse_lab
+from autograder.source import ROLES, exercise_call, parse_lab
 
+ROOT = Path(__file__).resolve().parents[2]
 PATH = Path("solutions") / f"{LAB}.py"
 
 
@@ -300,3 +301,16 @@ class TestRegions:
         with pytest.raises(RegionError, match="HIDDEN TESTS") as caught:
             regions(text, HIDDEN_TESTS)
         assert caught.value.offset == offset
+
+
+class TestDocumentation:
+    def test_the_skeleton_for_authors_is_sound(self) -> None:
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        skeleton = text.split("```python\n")[1].split("```")[0]
+        lab = parse_lab(skeleton, Path("solutions/15_topic.py"))
+        assert [f for f in lint(lab) if f.level == "error"] == []
+        assert lab.exercises[0].points == 10
+
+    def test_every_role_is_documented(self) -> None:
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        assert ", ".join(f"`{role}`" for role in ROLES) in text
