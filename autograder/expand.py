@@ -5,6 +5,8 @@ but the source, so that the same source gives the same bytes:
 
     gap    solution cell "ex-8-1-answer"     check  locked test cell "ex-8-1-check" with its points
     think  written answer "ex-8-1-think"     setup  locked code "setup"
+
+Every cell with a role also says so in its metadata, under `course`, for graders and slides.
 """
 
 from __future__ import annotations
@@ -71,6 +73,9 @@ def _notebook_cell(
     cell: Cell, exercise: Exercise | None, identity: str, text: str, figure: Figure | None
 ) -> NotebookNode:
     result = _NEW[cell.kind](text, id=identity, metadata=dict(cell.metadata))
+    if cell.role:
+        number = {"exercise": exercise.number} if exercise else {}
+        result.metadata["course"] = {"role": cell.role, **number}
     graded = _nbgrader(cell, exercise)
     if graded:
         result.metadata["nbgrader"] = {

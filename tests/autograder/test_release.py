@@ -86,6 +86,14 @@ class TestStudentNotebook:
         }
         assert all(v.grade_id == k and v.schema_version == 3 for k, v in cells.items())
 
+    def test_cells_say_their_role(self, course: Path) -> None:
+        cells = {c.id: c.metadata.get("course") for c in student_notebook(course).cells}
+        assert cells["ex-9-1-look"] == {"role": "look", "exercise": "9.1"}
+        assert cells["experiment"] == {"role": "experiment"}
+        assert [identity for identity, role in cells.items() if role is None] == [
+            identity for identity in cells if identity.startswith("cell-")
+        ]
+
     def test_names_a_kernel_that_every_machine_has(self, course: Path) -> None:
         metadata = student_notebook(course).metadata
         assert set(metadata) == {"kernelspec", "language_info"}

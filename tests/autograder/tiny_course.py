@@ -116,6 +116,9 @@ check.score()
 # ### BEGIN SOLUTION
 # Because scaling is linear.
 # ### END SOLUTION
+
+# %% role="experiment"
+scaled([1, 2, 3], scale)
 '''
 
 
