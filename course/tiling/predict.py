@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from course.modes import evaluation_mode
 from course.tiling.plan import Box, TilePlan, mirrored_window, tile_plan
 
-_SECONDS_WITHOUT_BAR = 2.0
+_SECONDS_WITHOUT_BAR = 5.0
 
 
 @torch.no_grad()
