@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .overlap import box_iou, check_boxes
+from course.boxes.overlap import box_iou, check_boxes
 
 __all__ = ["MeanAveragePrecision", "average_precision", "mean_average_precision"]
 

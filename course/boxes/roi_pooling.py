@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .overlap import check_boxes
+from course.boxes.overlap import check_boxes
 
 __all__ = ["roi_max_pool"]
 

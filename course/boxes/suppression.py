@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from .overlap import box_iou, check_boxes
+from course.boxes.overlap import box_iou, check_boxes
 
 __all__ = ["batched_nms", "greedy_nms", "nms"]
 

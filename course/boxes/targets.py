@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .overlap import box_iou, check_boxes, to_cxcywh, to_xyxy
+from course.boxes.overlap import box_iou, check_boxes, to_cxcywh, to_xyxy
 
 __all__ = ["assign", "decode", "encode", "sample_rois"]
 
