@@ -37,6 +37,7 @@ def mirror_pad(image: Image, margin: int | Box) -> Image:
     left, top, right, bottom = (margin,) * 4 if isinstance(margin, int) else margin
     if min(left, top, right, bottom) < 0:
         raise ValueError(f"margins must be at least 0 pixels, got {margin}")
+    _check_image(image)
     height, width = image.shape[-2:]
     return mirrored_window(image, (-left, -top, width + right, height + bottom))
 
@@ -54,8 +55,7 @@ def mirrored_window(image: Image, box: Box) -> Image:
             [5, 4, 3]])
     """
     x0, y0, x1, y1 = box
-    if image.ndim < 2 or 0 in image.shape[-2:]:
-        raise ValueError(f"expected an image of shape (..., H, W), got {tuple(image.shape)}")
+    _check_image(image)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(f"the box (x0, y0, x1, y1) = {box} is empty")
     rows, ys = _mirrored(y0, y1, image.shape[-2])
@@ -117,6 +117,13 @@ def tile_plan(
     tile_h, stride_h = _tile_and_stride(height, tile_h, multiple, balance)
     tile_w, stride_w = _tile_and_stride(width, tile_w, multiple, balance)
     return TilePlan(height, width, (tile_h, tile_w), (stride_h, stride_w))
+
+
+def _check_image(image: Tensor | np.ndarray) -> None:
+    if image.ndim < 2 or 0 in image.shape[-2:]:
+        raise ValueError(
+            f"expected an image (..., H, W) of at least one pixel, got shape {tuple(image.shape)}"
+        )
 
 
 def _tile_and_stride(length: int, tile: int, multiple: int, balance: bool) -> tuple[int, int]:
