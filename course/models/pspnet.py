@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course.losses import cross_entropy
 from course.models.layers import (
     Weights,
     check_images,
@@ -184,6 +185,5 @@ def auxiliary_loss(output: Tensor | WithAuxiliary, labels: Tensor, weight: float
     Source: section 3.3, figure 4.
     """
     if isinstance(output, Tensor):
-        return F.cross_entropy(output, labels, ignore_index=255)
-    main, auxiliary = (F.cross_entropy(logits, labels, ignore_index=255) for logits in output)
-    return main + weight * auxiliary
+        return cross_entropy(output, labels)
+    return cross_entropy(output.logits, labels) + weight * cross_entropy(output.auxiliary, labels)

@@ -164,7 +164,13 @@ def fit_svm(
     x, y = features.double(), labels.double()
     cost = torch.where(y > 0, C * positive_weight, C)
     solution = x.new_zeros(x.shape[1] + 1, requires_grad=True)  # weight and bias
-    optimizer = torch.optim.LBFGS([solution], max_iter=500, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [solution],
+        max_iter=500,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
+    )
 
     def objective() -> Tensor:
         optimizer.zero_grad()

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course.losses import cross_entropy
 from course.models.aspp import ASPP
 from course.models.layers import (
     Weights,
@@ -150,7 +151,7 @@ def reverse_attention_loss(
     Source: section 3.2 (sign flip) and section 3.4.
     """
     if isinstance(output, Tensor):
-        return F.cross_entropy(output, labels, ignore_index=255)
+        return cross_entropy(output, labels)
     terms = (output.original, -output.reverse, output.combined)
-    losses = [F.cross_entropy(logits, labels, ignore_index=255) for logits in terms]
+    losses = [cross_entropy(logits, labels) for logits in terms]
     return sum(w * loss for w, loss in zip(weights, losses, strict=True))  # pyright: ignore
