@@ -1,0 +1,129 @@
+import pytest
+import torch
+from model_checks import (
+    check_compiles,
+    check_contract,
+    check_gradients,
+    meta_shape,
+    overfit,
+    parameters,
+    randomise,
+    two_scenes,
+    uneven,
+)
+from torch.nn import functional as F
+
+from course.geometry import count_macs
+from course.models import JPU, FastFCN
+from course.models.pspnet import WithAuxiliary, auxiliary_loss
+from course.models.resnet import RESNET50, RESNET101, ResNet
+
+heads = pytest.mark.parametrize("head", ["psp", "aspp", "fcn"])
+
+
+def small(**options) -> FastFCN:
+    return FastFCN(3, **{"layers": (1, 1, 1, 1), "width": 2, **options})
+
+
+def test_published_parameters():
+    assert parameters(JPU) == 19_735_552
+
+
+@pytest.mark.parametrize(
+    ("layers", "dilated", "ordinary"), [(RESNET101, 177.2e9, 40.7e9), (RESNET50, 99.7e9, 21.4e9)]
+)
+def test_cost_of_the_backbones(layers, dilated, ordinary):
+    with torch.device("meta"):
+        nets = [ResNet(layers, output_stride=stride) for stride in (8, 32)]
+        jpu = JPU()
+    costs = [count_macs(net, (1, 3, 512, 512)) for net in nets]
+    assert costs == pytest.approx([dilated, ordinary], abs=5.1e7)
+    shapes = ((1, 512, 64, 64), (1, 1024, 32, 32), (1, 2048, 16, 16))
+    joint = count_macs(jpu, *shapes)
+    assert joint == pytest.approx(30.0e9, abs=5.1e7)
+    saved = costs[0] / (costs[1] + joint)
+    assert saved == pytest.approx(2.5 if layers == RESNET101 else 1.94, abs=0.01)
+
+
+def test_jpu_equals_a_recomputation_from_the_weights():
+    net = randomise(JPU((2, 3, 4), width=5)).double().eval()
+    c3, c4, c5 = (
+        torch.randn(2, c, h, w, dtype=torch.float64)
+        for c, h, w in ((2, 9, 14), (3, 5, 7), (4, 3, 4))
+    )
+    state = net.state_dict()
+
+    def block(x, name, *, rate=1, groups=1, relu=True, bn=1):
+        weight = state[f"{name}.0.weight" if bn == 1 else f"{name}.weight"]
+        pad = rate * (weight.shape[-1] // 2)
+        x = F.conv2d(x, weight, padding=pad, dilation=rate, groups=groups)
+        norm = f"{name}.1" if bn == 1 else bn
+        keys = ("running_mean", "running_var", "weight", "bias")
+        x = F.batch_norm(x, *(state[f"{norm}.{key}"] for key in keys))
+        return x.clamp(min=0) if relu else x
+
+    low5 = F.interpolate(block(c5, "conv5"), (9, 14), mode="bilinear", align_corners=True)
+    low4 = F.interpolate(block(c4, "conv4"), (9, 14), mode="bilinear", align_corners=True)
+    y = torch.cat([low5, low4, block(c3, "conv3")], 1)
+    parts = []
+    for i, rate in enumerate((1, 2, 4, 8)):
+        # Depthwise, batch normalisation without ReLU, pointwise, batch normalisation, ReLU.
+        name = f"branches.{i}"
+        z = block(y, f"{name}.0", rate=rate, groups=15, relu=False, bn=f"{name}.1")
+        parts.append(block(z, f"{name}.2"))
+    torch.testing.assert_close(net(c3, c4, c5), torch.cat(parts, 1))
+
+
+def test_backbone_does_not_dilate():
+    net = FastFCN(width=2)
+    assert all(
+        m.dilation == (1, 1)
+        for m in net.backbone.modules()
+        if hasattr(m, "dilation") and isinstance(m, torch.nn.Conv2d)
+    )
+    assert [f.shape[-1] for f in net.eval().backbone(torch.zeros(1, 3, 64, 64))] == [16, 8, 4, 2]
+
+
+@heads
+def test_published_network_keeps_the_size(head):
+    assert meta_shape(lambda: FastFCN(head=head), 1, 3, 480, 473) == (1, 21, 480, 473)
+
+
+@heads
+@pytest.mark.parametrize("size", [(32, 32), (45, 70)])
+def test_any_size_works(head, size):
+    assert small(head=head).eval()(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+
+
+@heads
+def test_contract(head):
+    check_contract(small(head=head), torch.rand(2, 3, 45, 34), 3)
+
+
+@heads
+def test_gradients_reach_every_parameter(head):
+    net = small(head=head, auxiliary=True, dropout=0.0)
+    assert isinstance(net(torch.rand(2, 3, 45, 70)), WithAuxiliary)
+    check_gradients(net, torch.rand(2, 3, 45, 70), lambda y: uneven(y.logits) + uneven(y.auxiliary))
+
+
+def test_overfits_two_scenes():
+    torch.manual_seed(0)
+    net = small(width=4, head="fcn", auxiliary=True)
+    assert overfit(net, *two_scenes((57, 49)), steps=30, loss=auxiliary_loss) > 0.93
+
+
+@pytest.mark.slow
+@heads
+def test_compiles_without_graph_breaks(head):
+    check_compiles(small(head=head), torch.rand(2, 3, 45, 34))
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="head must be 'psp', 'aspp' or 'fcn', got 'enc'"):
+        small(head="enc")
+    sizes = (torch.zeros(1, 2, 9, 6), torch.zeros(1, 4, 9, 6), torch.zeros(1, 8, 3, 2))
+    with pytest.raises(ValueError, match=r"\(5, 3\)\] after c3 \(9, 6\), got \[\(9, 6\)"):
+        JPU((2, 4, 8), width=4)(*sizes)
+    with pytest.raises(ValueError, match=r"FastFCN expects images \(B, 3, H, W\)"):
+        small()(torch.zeros(2, 4, 33, 33))

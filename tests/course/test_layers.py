@@ -1,0 +1,92 @@
+"""The shared pieces of `course.models.layers`."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from course.models import layers
+
+sizes = st.integers(1, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, sizes, st.sampled_from([2, 8, 16]))
+def test_a_picture_of_positions_lands_on_its_pixels(height, width, stride):
+    rows = torch.arange(0, height, stride, dtype=torch.float64)
+    columns = torch.arange(0, width, stride, dtype=torch.float64)
+    ramp = (rows[:, None] + 100 * columns)[None, None]  # feature i knows its pixel, stride * i
+    full = layers.upsample_aligned(ramp, (height, width), stride)
+    expected_rows = torch.arange(height, dtype=torch.float64).clamp(max=rows[-1].item())
+    expected_columns = torch.arange(width, dtype=torch.float64).clamp(max=columns[-1].item())
+    torch.testing.assert_close(full[0, 0], expected_rows[:, None] + 100 * expected_columns)
+
+
+def test_sizes_8k_plus_1_are_aligned_corner_interpolation():
+    logits = torch.randn(2, 3, 5, 8)
+    expected = F.interpolate(logits, size=(33, 57), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(layers.upsample_aligned(logits, (33, 57)), expected)
+
+
+def test_upsampling_has_the_right_gradient():
+    logits = torch.randn(1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: layers.upsample_aligned(x, (11, 7), 4), logits)
+
+
+def test_upsampling_refuses_other_sizes():
+    with pytest.raises(ValueError, match="33 x 34 image are 5 x 5, got 5 x 4"):
+        layers.upsample_aligned(torch.zeros(1, 1, 5, 4), (33, 34))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(0, 2)), min_size=1),
+    st.integers(1, 300),
+)
+def test_check_levels_refuses_exactly_what_a_layer_cannot_take(chain, n):
+    levels = [(f"level{i}", k, s, min(p, k // 2)) for i, (k, s, p) in enumerate(chain)]
+    left, dead = n, None
+    for name, kernel, stride, padding in levels:
+        left = len(range(0, left + 2 * padding - kernel + 1, stride))
+        if left == 0:
+            dead = name
+            break
+    image = torch.empty(1, 1, n, 10**6, device="meta")
+    if dead is None:
+        layers.check_levels(image, levels, 2, "Net")
+    else:
+        with pytest.raises(ValueError, match=f"left at {dead};"):
+            layers.check_levels(image, levels, 2, "Net")
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_he_init_keeps_the_variance(transposed):
+    torch.manual_seed(0)
+    kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    layer = kind(64, 64, 4, stride=2)
+    layers.he_init(layer)
+    y = layer(torch.randn(4, 64, 40, 40))[..., 4:-4, 4:-4]
+    assert y.var().item() == pytest.approx(2, rel=0.1)
+
+
+def test_pretrained_state_names_what_exists():
+    pytest.importorskip("torchvision")
+    with pytest.raises(ValueError, match=r"resnet50 has weights \['IMAGENET1K_V1'.*got 'best'"):
+        layers.pretrained_state("resnet50", "best")
+
+
+def test_pretrained_state_takes_members(monkeypatch):
+    models = pytest.importorskip("torchvision.models")
+    asked = []
+
+    def get(self, **options):
+        asked.append((self, options))
+        return {"a": torch.ones(1)}
+
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", get)
+    member = models.VGG16_Weights.IMAGENET1K_V1
+    assert layers.pretrained_state("vgg16", "IMAGENET1K_V1") == {"a": torch.ones(1)}
+    layers.pretrained_state("vgg16", member)
+    assert [who for who, _ in asked] == [member, member]
+    assert all(options["check_hash"] for _, options in asked)
