@@ -1,5 +1,6 @@
 """Data: seeded synthetic scenes that need no file, and readers for real sets."""
 
+from course.data.cell_images import cell_images
 from course.data.container import IGNORE, Sample, Scenes, collate
 from course.data.synthetic import boxes, cells, lines, scenes, textures
 
@@ -8,6 +9,7 @@ __all__ = [
     "Sample",
     "Scenes",
     "boxes",
+    "cell_images",
     "cells",
     "collate",
     "lines",

@@ -134,8 +134,9 @@ def boxes(
             shape = _solid(kinds[-1], height, width, y, x, r)
             masks[i][shape], instances[i][shape] = kinds[-1], len(kinds)
             images[i][:, shape] = rng.uniform(0.45, 0.95, (3, 1))
-        corners.append(torch.tensor([_extent(instances[i] == k + 1) for k in range(len(kinds))]))
-        labels.append(torch.tensor(kinds))
+        tight = [_extent(instances[i] == k + 1) for k in range(len(kinds))]
+        corners.append(torch.tensor(tight, dtype=torch.float32).reshape(-1, 4))
+        labels.append(torch.tensor(kinds, dtype=torch.int64))
         shot[i] = rng.standard_normal((3, height, width))
     return Scenes(
         images=to_images(blur(images, 0.5) + noise * shot),
