@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _WIDTH = 900
-_COLOURS = 128
+_COLOURS = 256
 _THUMBNAIL = 48
 _MEAN_LIMIT = 0.04
 _TAIL_LIMIT = 0.20
 _SIZE_LIMIT = 0.05
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Pictures(HTMLParser):
 
 
 def shrink(png: bytes) -> bytes:
-    """The picture at most 900 pixels wide and with at most 128 colours: a few tens of kilobytes.
+    """The picture at most 900 pixels wide and with at most 256 colours: a few tens of kilobytes.
 
     >>> from PIL import Image
     >>> buffer = io.BytesIO(); Image.new("RGB", (1800, 20)).save(buffer, "PNG")

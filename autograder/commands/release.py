@@ -32,7 +32,8 @@ def release(
 
     Each source is checked, its solution is executed once per change and must earn all its points,
     nbgrader clears solutions and hidden tests, and every line of the result is proved to be one
-    that students may see. Nothing is written unless all labs succeed.
+    that students may see. Nothing is written unless all labs succeed. Long experiments at the end
+    of a lab are left to `autograder run`.
     """
     layout = find_layout(course)
     names = layout.select(labs or [])
@@ -40,7 +41,7 @@ def release(
     sources = _lint(console, layout, names, strict)
     executions = []
     if not text:
-        executions = execute_with_progress(console, layout, names, jobs=jobs)
+        executions = execute_with_progress(console, layout, names, experiments=False, jobs=jobs)
         if any(execution.error for execution in executions):
             report_failures(console, executions)
     from autograder.current import stale

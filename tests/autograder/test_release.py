@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import nbformat
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw
 from tiny_course import LAB, SOURCE, make_course
 from typer.testing import CliRunner, Result
 
-from autograder import execute
+from autograder import execute, plan
 from autograder.cli import app
 from autograder.current import notebook_difference, present_figures
 from autograder.errors import AutograderError
@@ -38,7 +39,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("library")
     (folder / "boxes.py").write_text("x = 1\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execute, "library_folder", lambda: folder)
+        patch.setattr(plan, "library_folder", lambda: folder)
         yield folder
 
 
@@ -259,7 +260,7 @@ class TestReuse:
         layout, source = Layout(course), course / "solutions" / f"{LAB}.py"
 
         def key(**parameters: object) -> str:
-            return execute._plan(layout, LAB, parameters).key
+            return plan.make_plan(layout, LAB, parameters).key
 
         first = key()
         assert key() == first
@@ -276,12 +277,26 @@ class TestReuse:
             path.write_text(before, encoding="utf-8")
         assert key() == first
 
+    def test_a_release_leaves_the_experiments_of_the_lab_to_run(self, course: Path) -> None:
+        layout = Layout(course)
+        short = plan.make_plan(layout, LAB, experiments=False)
+        assert short.earlier() == (course / "executed" / f"{LAB}-exercises.ipynb", ANY)
+        complete = plan.make_plan(layout, LAB)
+        assert complete.earlier() is None
+        assert complete.cells == short.cells + 1
+        stamp = {"metadata": {"autograder": {"key": complete.key, "seconds": 2.5}}}
+        complete.target.write_text(json.dumps(stamp))
+        try:
+            assert plan.make_plan(layout, LAB, experiments=False).target == complete.target
+        finally:
+            complete.target.unlink()
+
     def test_a_note_to_authors_changes_nothing(self, course: Path) -> None:
         lab = parse_lab(SOURCE.replace("Authors read this line", "Other words"), Path(f"{LAB}.py"))
         assert expand(lab) == expand(parse_lab(SOURCE, Path(f"{LAB}.py")))
 
     def test_the_second_time_nothing_runs(self, course: Path) -> None:
-        (execution,) = execute.execute_labs(Layout(course), [LAB])
+        (execution,) = execute.execute_labs(Layout(course), [LAB], experiments=False)
         assert execution.reused
         assert not execution.error
         notebook = nbformat.read(execution.path, as_version=4)
@@ -292,13 +307,13 @@ class TestReuse:
 class TestPictures:
     def test_a_picture_without_words_is_refused(self, course: Path) -> None:
         lab = parse_lab(SOURCE.replace(' alt="Number', ' alt="" title="'), Path(f"s/{LAB}.py"))
-        executed = nbformat.read(course / "executed" / f"{LAB}.ipynb", as_version=4)
+        executed = nbformat.read(course / "executed" / f"{LAB}-exercises.ipynb", as_version=4)
         with pytest.raises(AutograderError, match=r"s/09_tiny.py:\d+: the picture of 9.1 has no"):
             solution_figures(executed, lab)
 
     def test_a_picture_describes_itself(self, course: Path) -> None:
         lab = parse_lab(SOURCE, Path(f"{LAB}.py"))
-        executed = nbformat.read(course / "executed" / f"{LAB}.ipynb", as_version=4)
+        executed = nbformat.read(course / "executed" / f"{LAB}-exercises.ipynb", as_version=4)
         cell = next(c for c in executed.cells if c.id == "ex-9-1-picture")
         cell.outputs[0].metadata = {"image/png": {"alt": "three bars"}}
         assert solution_figures(executed, lab)["9.1"].alt == "three bars"
