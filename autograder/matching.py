@@ -9,7 +9,6 @@ name, 5. the most similar cell between the same neighbours.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,8 @@ from dataclasses import dataclass, field
 
 from autograder.notebooks import StudentCell
 from autograder.records import Flag
-from autograder.template import TemplateCell, defined_names
+from autograder.syntax import defined_names, is_python
+from autograder.template import TemplateCell
 
 __all__ = ["Match", "match_cells", "same_text"]
 
@@ -122,15 +122,7 @@ def _settle(
 
 def _one_piece(parts: list[str]) -> bool:
     """Whether the parts are Python only when put together."""
-    return not all(map(_is_python, parts)) and _is_python("\n".join(parts))
-
-
-def _is_python(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return False
-    return True
+    return not all(map(is_python, parts)) and is_python("\n".join(parts))
 
 
 def _by_text(match: Match, ours: Sequence[TemplateCell], theirs: Sequence[StudentCell]) -> None:

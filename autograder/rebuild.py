@@ -13,7 +13,8 @@ from typing import Any
 from autograder.matching import Match, match_cells, same_text
 from autograder.notebooks import StudentCell
 from autograder.records import Flag
-from autograder.template import Template, TemplateCell, bound_names, defined_names, used_names
+from autograder.syntax import bound_names, defined_names, used_names
+from autograder.template import Template, TemplateCell
 
 __all__ = ["Cell", "Rebuilt", "rebuild"]
 
@@ -29,7 +30,7 @@ class Cell:
         ours: the cell of the template, None for what the student added.
         answered: whether the student changed an answer cell.
         shows: whether it only shows something, or is the student's version of such a cell.
-        runs: False for text, and for shows that nothing after them needs.
+        runs: False for text and for what earns nothing.
     """
 
     kind: str
@@ -175,12 +176,16 @@ def _without_installs(source: str, match: Match, grade_id: str) -> str:
 
 
 def _skip_shows(cells: list[Cell]) -> list[Cell]:
-    """Leave out cells that only show something, from the end, unless a later cell needs them."""
+    """Leave out what earns nothing: cells that only show something, unless a later one needs them,
+    and everything behind the last test.
+    """
     result: list[Cell] = []
     needed: set[str] = set()
+    tested = False
     for cell in reversed(cells):
+        tested = tested or (cell.ours is not None and cell.ours.is_check)
         names = bound_names(cell.source) if cell.runs and cell.shows else None
-        if names is not None and not names & needed:
+        if not tested or (names is not None and not names & needed):
             cell = replace(cell, runs=False)
         if cell.runs:
             needed |= used_names([cell.source])

@@ -16,6 +16,7 @@ from typing import Any
 
 from autograder.rebuild import Rebuilt
 from autograder.records import Check, Flag, Question
+from autograder.syntax import parse
 from autograder.template import TemplateCell
 
 __all__ = ["MIME", "hidden_names", "score"]
@@ -25,6 +26,10 @@ _HIDDEN = re.compile(r"BEGIN HIDDEN TESTS(.*?)END HIDDEN TESTS", re.S)
 _CHECK_NAME = re.compile(r"""\bcheck(?:\.hidden)?\(\s*(["'])(.*?)\1""")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST = 1000
+_OURS = {
+    "TimeLimit": "Your code did not come to an end: is there a loop that never stops?",
+    "KernelDied": "Your code ended the whole Python process.",
+}
 
 
 @dataclass
@@ -106,10 +111,8 @@ def _number(output: Any) -> float | None:
 
 
 def _ends_in_score(source: str) -> bool:
-    try:
-        last = ast.parse(source).body[-1]
-    except (SyntaxError, IndexError):
-        return False
+    tree = parse(source)
+    last = tree.body[-1] if tree and tree.body else None
     call = last.value if isinstance(last, ast.Expr) else None
     function = call.func if isinstance(call, ast.Call) else None
     return isinstance(function, ast.Attribute) and function.attr == "score"
@@ -172,6 +175,8 @@ def _text(value: Any) -> str:
 
 def _error_text(output: Any) -> str:
     name, value = str(output.get("ename", "")), str(output.get("evalue", ""))
+    if name in _OURS:
+        return f"{_OURS[name]} ({value})"
     return _text(_ANSI.sub("", f"{name}: {value}".rstrip(": ")))
 
 

@@ -7,20 +7,18 @@ need not run, unless a later cell uses a name that it binds.
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autograder.errors import AutograderError
 
-__all__ = ["Template", "TemplateCell", "bound_names", "read_template", "used_names"]
+__all__ = ["Template", "TemplateCell", "read_template"]
 
 _SHOWN = {"look", "picture", "experiment"}
 _SHOWN_ID = re.compile(r"ex-\d+-\d+-(look|picture|experiment)(-\d+)?")
-_MAGIC = re.compile(r"^\s*[%!].*$", re.M)
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,11 @@ class Template:
         match = re.fullmatch(r"ex-(\d+)-(\d+)-[a-z]+(?:-\d+)?", cell.grade_id)
         return f"{match[1]}.{match[2]}" if match else cell.grade_id
 
+    def name_of(self, grade_id: str) -> str:
+        """What people call a cell, from its grade id: the exercise, or the id itself."""
+        found = (self.exercise_of(cell) for cell in self.cells if cell.grade_id == grade_id)
+        return next(found, grade_id)
+
 
 def read_template(release: Path, lab: str, locked: Mapping[str, str]) -> Template:
     """Put the hidden tests back into the notebook that students received.
@@ -148,56 +151,3 @@ def _cell(cell: Any, locked: Mapping[str, str]) -> TemplateCell:
         "parameters" in cell.metadata.get("tags", []),
         dict(cell.get("attachments", {})),
     )
-
-
-def _parse(source: str) -> ast.Module | None:
-    for text in (source, _MAGIC.sub("", source)):
-        try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError):
-            continue
-    return None
-
-
-def defined_names(source: str) -> set[str]:
-    """Functions and classes that a cell defines at the top.
-
-    >>> sorted(defined_names("def f(): ...\\nclass G: ...\\nx = 1"))
-    ['G', 'f']
-    """
-    tree = _parse(source)
-    wanted = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
-    return {node.name for node in tree.body if isinstance(node, wanted)} if tree else set()
-
-
-def bound_names(source: str) -> set[str] | None:
-    """Every name that a cell gives a value, or None where it cannot be read.
-
-    >>> sorted(bound_names("import numpy as np\\nfor i in a: b = i"))
-    ['b', 'i', 'np']
-    """
-    tree = _parse(source)
-    if tree is None:
-        return None
-    names = defined_names(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-    return names
-
-
-def used_names(sources: Iterable[str]) -> set[str]:
-    """Every name that some cells read.
-
-    >>> sorted(used_names(["y = f(x)"]))
-    ['f', 'x']
-    """
-    trees = [tree for source in sources if (tree := _parse(source))]
-    return {
-        node.id
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }

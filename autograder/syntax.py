@@ -1,0 +1,110 @@
+"""Read Python that somebody else wrote, without running it: what it defines, binds and needs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import threading
+from collections.abc import Iterable
+
+__all__ = ["bound_names", "defined_names", "is_python", "parse", "used_names"]
+
+_MAGIC = re.compile(r"^\s*[%!].*$", re.M)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_SCOPES = (*_FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+# Before CPython 3.12, two threads that parse at once can end in "AST constructor recursion depth
+# mismatch": the interpreter counts the depth once for all threads.
+_one_at_a_time = threading.Lock()
+
+
+def parse(source: str) -> ast.Module | None:
+    """The tree of a cell, its magic lines left out; None where it is not Python."""
+    for text in (source, _MAGIC.sub("", source)):
+        try:
+            with _one_at_a_time:
+                return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+    return None
+
+
+def is_python(source: str) -> bool:
+    """Whether a text is Python as it stands.
+
+    >>> is_python("x = 1"), is_python("def f(:")
+    (True, False)
+    """
+    try:
+        with _one_at_a_time:
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def defined_names(source: str) -> set[str]:
+    """Functions and classes that a cell defines at the top.
+
+    >>> sorted(defined_names("def f(): ...\\nclass G: ...\\nx = 1"))
+    ['G', 'f']
+    """
+    tree = parse(source)
+    wanted = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+    return {node.name for node in tree.body if isinstance(node, wanted)} if tree else set()
+
+
+def bound_names(source: str) -> set[str] | None:
+    """Every global name that a cell gives a value, or None where it cannot be read.
+
+    >>> sorted(bound_names("import numpy as np\\nfor i in a: b = [j for j in i]"))
+    ['b', 'i', 'np']
+    """
+    tree = parse(source)
+    return None if tree is None else _bound(tree)
+
+
+def _bound(scope: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(scope):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        if not isinstance(node, (*_SCOPES, ast.ClassDef)):
+            names |= _bound(node)
+        else:
+            names |= {
+                n for inner in ast.walk(node) if isinstance(inner, ast.Global) for n in inner.names
+            }
+    return names
+
+
+def used_names(sources: Iterable[str]) -> set[str]:
+    """Every global name that some cells read, also inside their functions.
+
+    >>> sorted(used_names(["def f(x):\\n    y = a\\n    return x + y + g"]))
+    ['a', 'g']
+    """
+    trees = [tree for source in sources if (tree := parse(source))]
+    return {name for tree in trees for name in _free(tree)}
+
+
+def _free(node: ast.AST) -> set[str]:
+    """Names that a piece of code reads and does not bind itself."""
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Load) else set()
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        return {node.target.id} | _free(node.value)
+    inside = {name for child in ast.iter_child_nodes(node) for name in _free(child)}
+    if not isinstance(node, _SCOPES):
+        return inside
+    own = _bound(node)
+    if isinstance(node, _FUNCTIONS):
+        arguments = ast.walk(node.args)
+        own |= {a.arg for a in arguments if isinstance(a, ast.arg)}
+        # Default values are read outside.
+        outside = {n for d in (*node.args.defaults, *node.args.kw_defaults) if d for n in _free(d)}
+        return (inside - own) | outside
+    return inside - own
