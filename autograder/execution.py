@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from autograder.limits import Limits
 from autograder.notebooks import read_cells
@@ -84,7 +84,7 @@ def grade_class(
     limits: Limits,
     *,
     jobs: int = 1,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Grade several submissions at once; outcomes come as they finish.
 
     Raises:
@@ -101,7 +101,8 @@ def grade_class(
                 yield future.result()
             except Exception as error:
                 # Our own defect must not cost the rest of the class its grades.
-                yield _failed(submission, template, engine.name, f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                yield _ungraded(submission, template, engine.name, "failed", reason)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         engine.close()
@@ -120,17 +121,17 @@ def result_key(submission: Submission, template: Template, limits: Limits, engin
     return digest.hexdigest()
 
 
-def _failed(submission: Submission, template: Template, engine: str, reason: str) -> Outcome:
-    result = Result(
-        submission.student,
-        submission.name,
-        template.lab,
-        "failed",
-        flags=submission.flags,
-        reason=reason or "unknown",
-        engine=engine,
+def _ungraded(
+    submission: Submission,
+    template: Template,
+    engine: str,
+    status: Literal["rejected", "failed"],
+    reason: str,
+) -> Outcome:
+    student, name, flags = submission.student, submission.name, submission.flags
+    return Outcome(
+        Result(student, name, template.lab, status, flags=flags, reason=reason, engine=engine)
     )
-    return Outcome(result)
 
 
 class KernelEngine:
@@ -157,7 +158,12 @@ class KernelEngine:
     def grade(self, submission: Submission, template: Template, limits: Limits) -> Outcome:
         """See `Engine.grade`."""
         started = time.monotonic()
-        rebuilt = rebuild(template, read_cells(submission.data))
+        try:
+            cells = read_cells(submission.data)
+        except ValueError as error:
+            reason = f"the notebook {error}"
+            return _ungraded(submission, template, self.name, "rejected", reason)
+        rebuilt = rebuild(template, cells)
         notebook = rebuilt.notebook()
         with tempfile.TemporaryDirectory(prefix="ag-", ignore_cleanup_errors=True) as folder:
             reply = self._run(rebuilt, notebook, limits, Path(folder))
@@ -206,6 +212,7 @@ class KernelEngine:
             reply,
             mark,
             limits,
+            self._threads,
             self._environment(folder),
         )
         child = self._context.Process(target=run_order, args=(order,))
@@ -213,9 +220,10 @@ class KernelEngine:
         child.start()
         child.join(limits.total_seconds + limits.cell_seconds + _KILL_GRACE)
         overran = child.is_alive()
-        left_behind = self._end(mark)
+        escaped = self._end(mark)
         if reply.is_file():
-            return {**json.loads(reply.read_text(encoding="utf-8")), "left_behind": left_behind}
+            record = json.loads(reply.read_text(encoding="utf-8"))
+            return {**record, "left_behind": record["left_behind"] + escaped}
         if overran:
             return {"crashed": f"the whole run was stopped after {limits.total_seconds:g} s"}
         return {"crashed": f"the grading process ended early ({child.exitcode})"}

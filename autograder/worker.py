@@ -51,7 +51,7 @@ class Order:
         folder: working directory; the kernel may write there.
         reply: where the outcome goes, as JSON.
         mark: stands in the environment of everything that the child starts.
-        environment: the kernel's.
+        threads: arithmetic threads that the kernel may use; environment: the kernel's.
     """
 
     notebook: str
@@ -61,6 +61,7 @@ class Order:
     reply: Path
     mark: str
     limits: Limits
+    threads: int
     environment: dict[str, str]
 
 
@@ -78,8 +79,28 @@ class _Client(NotebookClient):
     most_bytes: int = 0
     printed: int = 0
     overran: bool = False
+    stop_at: float = 0.0
+    cpu_at: float = 0.0
+
+    def begin(self, limits: Limits, threads: int, left: float) -> None:
+        """Set the limits of the next cell."""
+        self.printed, self.overran = 0, False
+        self.stop_at = time.monotonic() + min(limits.longest_cell, left)
+        self.cpu_at = self.cpu_seconds() + limits.cell_seconds * threads
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the kernel and of what it started."""
+        total = 0.0
+        with contextlib.suppress(psutil.Error, AttributeError):
+            kernel = psutil.Process(self.km.provisioner.pid)  # type: ignore[union-attr]
+            for process in (kernel, *kernel.children(recursive=True)):
+                used = process.cpu_times()
+                total += used.user + used.system
+        return total
 
     async def _async_handle_timeout(self, timeout: int, cell: Any = None) -> Any:
+        if time.monotonic() < self.stop_at and self.cpu_seconds() < self.cpu_at:
+            return None  # nbclient goes on waiting
         self.overran = True
         return await super()._async_handle_timeout(timeout, cell)
 
@@ -100,15 +121,15 @@ def run_order(order: Order) -> None:
     """Run a notebook and write the outcome: outputs by cell, limits hit (-1: no one cell)."""
     _settle_in(order)
     notebook = nbformat.reads(order.notebook, as_version=4)
-    state = _State()
+    state, left_behind = _State(), 0
     try:
         asyncio.run(_run_all(notebook, order, state))
     finally:
-        kill_tree(os.getpid(), itself=False)
+        left_behind = kill_tree(os.getpid(), itself=False)
     record = {
         "cells": {i: _outputs(notebook.cells[i]) for i in sorted(state.done | state.guilty)},
         "hit": state.hit,
-        "restarts": state.restarts,
+        "left_behind": left_behind,
     }
     partial = order.reply.with_suffix(".part")
     partial.write_text(json.dumps(record), encoding="utf-8")
@@ -186,6 +207,7 @@ def _client(notebook: Any, order: Order, number: int) -> _Client:
     client = _Client(
         notebook,
         km=manager,
+        timeout=1,  # how often it asks whether the limit is reached
         startup_timeout=_START_SECONDS,
         allow_errors=True,
         interrupt_on_timeout=True,
@@ -215,18 +237,17 @@ async def _run_cells(
             return True
         cell = notebook.cells[index]
         again, kept = index in state.done, list(cell.outputs)
-        limit = order.limits.cell_seconds
-        client.timeout = max(1, round(min(limit, left)))
-        client.printed, client.overran = 0, False
+        client.begin(order.limits, order.threads, left)
+        stopped = f"stopped after {min(order.limits.cell_seconds, left):.3g} s"
         try:
             await client.async_execute_cell(cell, index)
             if client.overran:
-                _blame(cell, state, index, "TimeLimit", f"stopped after {client.timeout} s")
+                _blame(cell, state, index, "TimeLimit", stopped)
             if again:
                 cell.outputs = kept
             state.done.add(index)
         except CellTimeoutError:
-            _blame(cell, state, index, "TimeLimit", f"stopped after {client.timeout} s")
+            _blame(cell, state, index, "TimeLimit", stopped)
             return False
         except DeadKernelError:
             _blame(cell, state, index, "KernelDied", "the Python process ended in this cell")
@@ -241,20 +262,27 @@ def _blame(cell: Any, state: _State, index: int, name: str, words: str) -> None:
     state.hit.append((index, words))
 
 
-def kill_tree(pid: int, *, itself: bool = True) -> None:
-    """Kill a process and all it started, until none is left."""
+def kill_tree(pid: int, *, itself: bool = True) -> int:
+    """Kill a process and all it started, until none is left; returns how many there were.
+
+    Helpers that are about to end by themselves are given half a second and do not count.
+    """
+    killed = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
+        psutil.wait_procs(root.children(recursive=True), timeout=0.5)
         for _ in range(100):
             tree = root.children(recursive=True)
             for process in tree:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
+                    killed += 1
             psutil.wait_procs(tree, timeout=0.5)
             if not tree:
                 break
         if itself:
             root.kill()
+    return killed
 
 
 def kill_marked(mark: str) -> int:
