@@ -35,7 +35,7 @@ from autograder.errors import AutograderError
 from autograder.execution import Outcome
 from autograder.records import write_result, write_whole
 
-__all__ = ["Grade", "Recorder", "WithoutHiddenTests", "read_grades"]
+__all__ = ["Grade", "Grades", "Recorder", "WithoutHiddenTests", "read_grades"]
 
 _TRIES = 4
 
@@ -89,6 +89,19 @@ class Grade:
     extra: float = 0.0
     waiting: bool = False
     comment: str = ""
+
+
+@dataclass(frozen=True)
+class Grades:
+    """What the gradebook says about one submission.
+
+    Attributes:
+        cells: grade id → grade.
+        penalty: points taken off for being late.
+    """
+
+    cells: dict[str, Grade]
+    penalty: float = 0.0
 
 
 class Recorder:
@@ -196,30 +209,31 @@ class Recorder:
         return converter
 
 
-def read_grades(classroom: Classroom, lab: str) -> dict[str, dict[str, Grade]]:
-    """Everything the gradebook says about a lab now: student → grade id → grade.
+def read_grades(classroom: Classroom, lab: str) -> dict[str, Grades]:
+    """Everything the gradebook says about a lab now, by student.
 
     Raises:
         AutograderError: no gradebook.
     """
-    found: dict[str, dict[str, Grade]] = {}
     with classroom.gradebook() as gradebook:
         try:
             submissions = gradebook.assignment_submissions(lab)
         except MissingEntry:
             return {}
-        for submission in submissions:
-            for notebook in submission.notebooks:
-                comments = {c.name: c.comment or "" for c in notebook.comments}
-                found[submission.student.id] = {
-                    g.name: Grade(
-                        g.score,
-                        g.max_score,
-                        g.manual_score,
-                        g.extra_credit or 0.0,
-                        bool(g.needs_manual_grade),
-                        comments.get(g.name, ""),
-                    )
-                    for g in notebook.grades
-                }
-    return found
+        return {s.student.id: _grades(n) for s in submissions for n in s.notebooks if n.name == lab}
+
+
+def _grades(notebook: Any) -> Grades:
+    comments = {comment.name: comment.comment or "" for comment in notebook.comments}
+    cells = {
+        grade.name: Grade(
+            grade.score,
+            grade.max_score,
+            grade.manual_score,
+            grade.extra_credit or 0.0,
+            bool(grade.needs_manual_grade),
+            comments.get(grade.name, ""),
+        )
+        for grade in notebook.grades
+    }
+    return Grades(cells, notebook.late_submission_penalty or 0.0)
