@@ -35,33 +35,18 @@ from course.models.layers import (
     use_channels_last,
 )
 from course.models.vgg import load_vgg16, vgg_stages
+from course.upsampling import bilinear_kernel, bilinear_upsample
 
 Upsampling = Literal["dense", "channelwise", "fixed"]
-
-
-def bilinear_upsample(x: Tensor, factor: int, crop: int = 0) -> Tensor:
-    """Return what a bilinear deconvolution (kernel 2 `factor`, stride `factor`) returns, faster.
-
-    (B, C, H, W) becomes (B, C, (H + 1) `factor` - 2 `crop`, ...): interpolation on a map with a
-    border of zeros, which is what the deconvolution sees. Where the crop removes that border, it is
-    not computed. `factor` is even.
-
-    >>> bilinear_upsample(torch.ones(1, 1, 1, 2), 2)[0, 0, 1]
-    tensor([0.1875, 0.5625, 0.7500, 0.7500, 0.5625, 0.1875])
-    """
-    start = crop - factor // 2
-    if crop < factor:  # the outer `factor` samples fade to zero
-        x, start = F.pad(x, (1, 1, 1, 1)), start + factor
-    x = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-    return x[..., start : x.shape[-2] - start, start : x.shape[-1] - start]
 
 
 class Upsample(nn.Module):
     """Upsample scores (B, K, H, W) `factor` times, cropping `crop` pixels on each side.
 
-    `"dense"` learns a (K, K, k, k) deconvolution, k = 2 `factor`, as released; `"channelwise"` one
-    kernel per class; `"fixed"` has no parameters. All start as bilinear interpolation, and a dense
-    deconvolution only on its diagonal, because off-diagonal kernels would sum the classes.
+    `"dense"` is a (K, K, k, k) deconvolution, k = 2 `factor`, as released; `"channelwise"` has one
+    kernel per class; `"fixed"` interpolates, without parameters and many times faster. All start as
+    bilinear interpolation, and a dense deconvolution only on its diagonal, because off-diagonal
+    kernels would sum the classes.
 
     >>> Upsample(21, 32, 19)(torch.zeros(1, 21, 16, 16)).shape
     torch.Size([1, 21, 506, 506])
@@ -86,7 +71,7 @@ class Upsample(nn.Module):
                 self.deconv.weight.zero_()
                 diagonal = range(channels)
                 other = diagonal if groups == 1 else 0
-                self.deconv.weight[diagonal, other] = _bilinear_kernel(factor)
+                self.deconv.weight[diagonal, other] = bilinear_kernel(factor)
 
     def forward(self, scores: Tensor) -> Tensor:
         if self.deconv is None:
@@ -224,11 +209,6 @@ class FCN8s(FCN16s):
     def _fuse(self, pool3: Tensor, pool4: Tensor, pool5: Tensor) -> Tensor:
         coarse = self.up4(super()._fuse(pool3, pool4, pool5))
         return self._add(coarse, self.score3(pool3 * self.pool3_scale), 9)  # stride 8
-
-
-def _bilinear_kernel(factor: int) -> Tensor:
-    taps = 1 - (torch.arange(2 * factor) - (factor - 0.5)).abs() / factor
-    return torch.outer(taps, taps)
 
 
 def _skip_scores(channels: int, num_classes: int) -> nn.Conv2d:

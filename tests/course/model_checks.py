@@ -1,12 +1,14 @@
 """What every segmentation system must satisfy, written once; the test modules call these."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def parameters(build: Callable[[], nn.Module]) -> int:
@@ -22,7 +24,7 @@ def meta_shape(build: Callable[[], nn.Module], *shape: int) -> tuple[int, ...]:
     return tuple(net(torch.empty(shape, device="meta")).shape)
 
 
-def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
+def randomise(net: Net, seed: int = 0) -> Net:
     """Give every parameter and running statistic a value that an error would expose."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in net.state_dict().items():

@@ -22,7 +22,7 @@ def _taps(x, weight, rate):
     """Convolve by shifting, one tap after the other: no dilation argument involved."""
     height, width = x.shape[-2:]
     padded = F.pad(x, (rate,) * 4)
-    y = 0
+    y = torch.zeros(1).to(x)
     for i in range(3):
         for j in range(3):
             part = padded[..., i * rate : i * rate + height, j * rate : j * rate + width]
@@ -34,8 +34,10 @@ def test_v2_sums_scores_of_dilated_branches():
     net = randomise(ASPP(3, 2, rates=(1, 4))).double().eval()
     x = torch.randn(2, 3, 9, 6, dtype=torch.float64)
     expected = 0
-    for branch, rate in zip(net.branches, (1, 4)):
-        expected = expected + _taps(x, branch[0].weight, rate) + branch[0].bias[:, None, None]
+    state = net.state_dict()
+    for i, rate in enumerate((1, 4)):
+        weight, bias = state[f"branches.{i}.0.weight"], state[f"branches.{i}.0.bias"]
+        expected = expected + _taps(x, weight, rate) + bias[:, None, None]
     torch.testing.assert_close(net(x), expected)
 
 
@@ -72,7 +74,7 @@ def test_share_of_positions_with_all_taps_inside():
     # Why v3 pools the image: ones in, ones out, count positions that see nine ones.
     for rate, percent in ((6, 66.5), (12, 39.8), (18, 19.9), (24, 6.8), (36, 0)):
         seen = _taps(torch.ones(1, 1, 65, 65), torch.ones(1, 1, 3, 3), rate)
-        assert 100 * (seen == 9).float().mean().item() == pytest.approx(percent, abs=0.05)
+        assert 100 * torch.eq(seen, 9).double().mean().item() == pytest.approx(percent, abs=0.05)
 
 
 def test_one_image_cannot_be_normalised_in_training():

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from model_checks import (
@@ -80,9 +82,9 @@ def test_published_parameters_of_v2(options, count):
 
 def test_v2_dilates_whole_stages():
     net = DeepLabV2(3, width=1)
-    rates = [
-        [b.conv2.dilation[0] for b in stage] for stage in (net.backbone.layer3, net.backbone.layer4)
-    ]
+    backbone: Any = net.backbone
+    stages = backbone.layer3, backbone.layer4
+    rates = [[block.conv2.dilation[0] for block in stage] for stage in stages]
     assert rates == [[2] * 23, [4] * 3]
 
 

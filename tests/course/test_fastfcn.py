@@ -53,24 +53,25 @@ def test_jpu_equals_a_recomputation_from_the_weights():
     )
     state = net.state_dict()
 
-    def block(x, name, *, rate=1, groups=1, relu=True, bn=1):
-        weight = state[f"{name}.0.weight" if bn == 1 else f"{name}.weight"]
+    def block(x, conv, norm, *, rate=1, groups=1, relu=True):
+        weight = state[f"{conv}.weight"]
         pad = rate * (weight.shape[-1] // 2)
         x = F.conv2d(x, weight, padding=pad, dilation=rate, groups=groups)
-        norm = f"{name}.1" if bn == 1 else bn
         keys = ("running_mean", "running_var", "weight", "bias")
         x = F.batch_norm(x, *(state[f"{norm}.{key}"] for key in keys))
         return x.clamp(min=0) if relu else x
 
-    low5 = F.interpolate(block(c5, "conv5"), (9, 14), mode="bilinear", align_corners=True)
-    low4 = F.interpolate(block(c4, "conv4"), (9, 14), mode="bilinear", align_corners=True)
-    y = torch.cat([low5, low4, block(c3, "conv3")], 1)
+    def up(x):
+        return F.interpolate(x, (9, 14), mode="bilinear", align_corners=True)
+
+    low5, low4 = up(block(c5, "conv5.0", "conv5.1")), up(block(c4, "conv4.0", "conv4.1"))
+    y = torch.cat([low5, low4, block(c3, "conv3.0", "conv3.1")], 1)
     parts = []
     for i, rate in enumerate((1, 2, 4, 8)):
         # Depthwise, batch normalisation without ReLU, pointwise, batch normalisation, ReLU.
         name = f"branches.{i}"
-        z = block(y, f"{name}.0", rate=rate, groups=15, relu=False, bn=f"{name}.1")
-        parts.append(block(z, f"{name}.2"))
+        z = block(y, f"{name}.0", f"{name}.1", rate=rate, groups=15, relu=False)
+        parts.append(block(z, f"{name}.2.0", f"{name}.2.1"))
     torch.testing.assert_close(net(c3, c4, c5), torch.cat(parts, 1))
 
 

@@ -100,6 +100,7 @@ def test_auxiliary_head_works_in_training_only():
     output = net(images)
     assert isinstance(output, WithAuxiliary)
     c4 = net.backbone(images)[2]
+    assert net.auxiliary is not None
     torch.testing.assert_close(output.auxiliary, _aligned(net.auxiliary(c4), 41, 33))
     assert isinstance(net.eval()(images), torch.Tensor)
     assert isinstance(small().train()(images.float()), torch.Tensor)

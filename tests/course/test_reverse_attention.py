@@ -65,7 +65,7 @@ def test_loss_is_three_cross_entropies_one_of_them_flipped():
     logits = [torch.randn(2, 4, 5, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     labels = torch.randint(0, 4, (2, 5, 3))
     labels[1, 2:] = 255
-    expected = 0
+    expected = torch.zeros((), dtype=torch.float64)
     for x, sign, weight in zip(logits, (1, -1, 1), (1.0, 0.5, 2.0)):
         values = []
         for b in range(2):
@@ -74,7 +74,7 @@ def test_loss_is_three_cross_entropies_one_of_them_flipped():
                     if labels[b, i, j] != 255:
                         scores = sign * x[b, :, i, j]
                         values.append(scores.exp().sum().log() - scores[labels[b, i, j]])
-        expected = expected + weight * sum(values) / len(values)
+        expected = expected + weight * torch.stack(values).mean()
     output = ReverseAttentionOutput(*logits)
     loss = reverse_attention_loss(output, labels, (1.0, 0.5, 2.0))
     torch.testing.assert_close(loss, expected)

@@ -113,7 +113,7 @@ def test_decoder_has_weights_of_its_own():
     net = SegNet(3, width=2)
     pointers = [p.data_ptr() for p in net.parameters()]
     assert len(set(pointers)) == len(pointers)
-    order = [type(layer) for layer in net.decoder[0]]
+    order = [type(layer) for layer in net.decoder[0].children()]
     assert order == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 3
 
 

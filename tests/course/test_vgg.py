@@ -59,8 +59,9 @@ def test_he_initialisation_keeps_the_signal_alive():
 
 def test_dilations_and_first_padding():
     stages = vgg_stages(width=1, dilations=(1, 1, 1, 1, 2), first_padding=100)
-    assert stages[0][0].padding == (100, 100)
-    assert [m.dilation for m in stages[4] if isinstance(m, nn.Conv2d)] == [(2, 2)] * 3
+    convolutions = [m for m in stages.modules() if isinstance(m, nn.Conv2d)]
+    assert [m.padding[0] for m in convolutions] == [100] + [1] * 9 + [2] * 3
+    assert [m.dilation[0] for m in convolutions] == [1] * 10 + [2] * 3
     assert stages[4](torch.zeros(1, 8, 5, 6)).shape[-2:] == (5, 6)
 
 
