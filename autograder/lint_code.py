@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from autograder.contract import defined_names, uses_that_do_not_cross
 from autograder.regions import (
     CODE_STUB,
     HIDDEN_TESTS,
@@ -91,6 +92,8 @@ def check_cell(cell: Cell, exercise: Exercise) -> Iterator[Remark]:
     try:
         tree = ast.parse(cell.source)
         hidden = {number for number, _ in hidden_lines(cell.source, HIDDEN_TESTS)}
+        gap = exercise.cell("gap")
+        names = defined_names(gap.source) if gap else set()
     except (SyntaxError, RegionError):
         return  # reported with the cell
     number, points, offset = exercise_call(cell)
@@ -116,6 +119,8 @@ def check_cell(cell: Cell, exercise: Exercise) -> Iterator[Remark]:
         elif row in hidden and not is_hidden:
             text = f"write `{name}.hidden(…)` for a check between the hidden-test markers"
             yield cell.file_line(row), "error", text
+    for row, text in uses_that_do_not_cross(cell.source, names):
+        yield cell.file_line(row), "error", text
     if all(is_hidden for _, is_hidden, _, _ in checks):
         yield cell.line, "error", "no visible check: students would meet an empty test cell"
     if not hidden:

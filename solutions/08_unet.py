@@ -734,8 +734,7 @@ def border_weights(labels: Tensor, w0: float = 10.0, sigma: float = 5.0) -> Tens
     weights = torch.where(background, 0.5 / share, 0.5 / (1 - share))
     if share in (0, 1):
         weights = torch.ones(labels.shape)
-    cells = labels.unique()
-    cells = cells[cells > 0]
+    cells = labels[~background].unique()
     if len(cells) > 1:
         distances = [torch.from_numpy(distance_transform_edt(labels != cell)) for cell in cells]
         d1, d2 = torch.stack(distances).sort(dim=0).values[:2]
