@@ -10,30 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v4
-from tiny import LAB, RIGHT, answered, as_bytes, cell_of, source_notebook
+from tiny import RIGHT, answered, as_bytes, cell_of, make_template, released
 
 from autograder.errors import AutograderError
 from autograder.notebooks import read_cells
 from autograder.rebuild import Rebuilt, rebuild
 from autograder.template import Template, read_template
-
-
-def released() -> Any:
-    """What nbgrader would make of the source, without running nbgrader."""
-    notebook = source_notebook()
-    for cell in notebook.cells:
-        lines, keep = cell.source.split("\n"), True
-        out = []
-        for line in lines:
-            if "### BEGIN" in line:
-                keep = False
-                if "SOLUTION" in line:
-                    out.append("    raise NotImplementedError()")
-            if keep:
-                out.append(line)
-            keep = keep or "### END" in line
-        cell.source = "\n".join(out)
-    return notebook
 
 
 RELEASED = released()
@@ -42,11 +24,7 @@ STUB = cell_of(RELEASED, "ex-1-1-answer").source
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    path = tmp_path_factory.mktemp("release") / f"{LAB}.ipynb"
-    nbformat.write(RELEASED, path)
-    cells = [c for c in source_notebook().cells if "nbgrader" in c.metadata]
-    locked = {c.metadata["nbgrader"]["grade_id"]: c.source for c in cells}
-    return read_template(path, LAB, locked)
+    return make_template(tmp_path_factory.mktemp("release"))
 
 
 def done(template: Template, notebook: Any) -> Rebuilt:

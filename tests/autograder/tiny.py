@@ -18,6 +18,7 @@ from nbformat import v4
 
 from autograder.classroom import Classroom, create_classroom
 from autograder.naming import owner_of
+from autograder.template import Template, read_template
 
 LAB = "01_tiny"
 
@@ -122,6 +123,32 @@ def _code(grade_id: str, source: str, **course: Any) -> Any:
 def _course(grade_id: str, **given: Any) -> dict[str, Any]:
     plain = {"grade": False, "solution": False, "locked": False, "task": False}
     return {**plain, "schema_version": 3, "grade_id": grade_id, **given}
+
+
+def released() -> Any:
+    """The notebook that students receive, as nbgrader would make it, but at once."""
+    notebook = source_notebook()
+    for cell in notebook.cells:
+        lines, keep = cell.source.split("\n"), True
+        out = []
+        for line in lines:
+            if "### BEGIN" in line:
+                keep = False
+                if "SOLUTION" in line:
+                    out.append("    raise NotImplementedError()")
+            if keep:
+                out.append(line)
+            keep = keep or "### END" in line
+        cell.source = "\n".join(out)
+    return notebook
+
+
+def make_template(folder: Path) -> Template:
+    """The template of the tiny lab, without a gradebook."""
+    path = folder / f"{LAB}.ipynb"
+    nbformat.write(released(), path)
+    cells = [c for c in source_notebook().cells if "nbgrader" in c.metadata]
+    return read_template(path, LAB, {c.metadata["nbgrader"]["grade_id"]: c.source for c in cells})
 
 
 def make_classroom(root: Path) -> Classroom:
