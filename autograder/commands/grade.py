@@ -1,0 +1,245 @@
+"""`autograder collect`, `grade`, `feedback`, `export`: the instructor's day, in this order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from autograder.commands.options import Jobs
+from autograder.errors import AutograderError
+
+if TYPE_CHECKING:
+    from autograder.classroom import Classroom
+    from autograder.execution import Outcome, Submission
+    from autograder.limits import Limits
+    from autograder.sheet import Sheet
+    from autograder.template import Template
+
+ClassFolder = Annotated[
+    Path, typer.Argument(metavar="CLASS", help="The class: a folder as nbgrader lays it out.")
+]
+LabName = Annotated[str, typer.Argument(metavar="LAB", help="The lab by name or number.")]
+Student = Annotated[str, typer.Option("--only", help="One student, by id or name.")]
+
+
+def collect(
+    folder: ClassFolder,
+    lab: LabName,
+    source: Annotated[
+        Path, typer.Argument(metavar="FROM", help="A learning platform's zip, or a folder.")
+    ],
+) -> None:
+    """Take in what students handed in, one notebook per student.
+
+    A new CLASS is set up, and a LAB that it does not have yet is released into it from solutions/.
+    Zips from Moodle and Canvas, nbgrader's folders and plain folders are understood.
+    """
+    from autograder.grading import collect_class
+
+    console = Console()
+    if not source.exists():
+        raise AutograderError(f"nothing to collect: {source} does not exist", code=2)
+    classroom, name = _with_lab(console, folder, lab)
+    with classroom.only_one():
+        entries = collect_class(classroom, name, source)
+    good = [entry for entry in entries if not entry.rejected]
+    console.print(f"[green]✓[/] {len(good)} of {len(entries)} students: {classroom.root}/submitted")
+    for entry in entries:
+        if entry.rejected:
+            line = f"[red]✗[/] {escape(entry.name)}: {escape(entry.rejected)}"
+            console.print(line, soft_wrap=True)
+        for flag in entry.flags:
+            line = f"[yellow]![/] {escape(entry.name)}: {escape(flag.detail)}"
+            console.print(line, soft_wrap=True)
+    if not good:
+        raise AutograderError("nothing that can be graded")
+    console.print(f"next: autograder grade {escape(str(folder))} {name}", soft_wrap=True)
+
+
+def grade(
+    folder: ClassFolder,
+    lab: LabName,
+    jobs: Jobs = None,
+    only: Student = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Grade unchanged submissions too.")
+    ] = False,
+    cell_seconds: Annotated[float, typer.Option(min=1, help="Limit for one cell.")] = 60,
+    total_seconds: Annotated[float, typer.Option(min=1, help="Limit for one notebook.")] = 600,
+) -> None:
+    """Run the collected notebooks and write the gradebook.
+
+    Only what changed is graded: a run that was stopped goes on where it was.
+    """
+    from autograder.grading import to_grade
+    from autograder.limits import Limits
+    from autograder.sheet import read_sheet
+
+    console = Console()
+    classroom, name = _open(folder, lab)
+    limits = Limits(cell_seconds=cell_seconds, total_seconds=total_seconds)
+    template = classroom.template(name)
+    submissions, unchanged = to_grade(
+        classroom, name, template, limits, engine="kernel", only=only, again=again
+    )
+    if unchanged:
+        console.print(f"{unchanged} unchanged since they were graded (--again grades them too)")
+    if submissions:
+        run_grading(console, classroom, template, submissions, limits, jobs=jobs)
+    sheet = read_sheet(classroom, name)
+    print_tables(console, sheet)
+    failed = [row for row in sheet.rows if row.status == "failed"]
+    for row in failed:
+        console.print(f"[red]✗[/] {escape(row.name)}: {escape(row.reason)}", soft_wrap=True)
+    if failed:
+        raise AutograderError(f"{len(failed)} of {len(sheet.rows)} could not be graded")
+    console.print(f"next: autograder feedback {escape(str(folder))} {name}", soft_wrap=True)
+
+
+def feedback(folder: ClassFolder, lab: LabName, only: Student = "") -> None:
+    """Write a page for every student, with the points and comments that count now."""
+    from autograder.feedback import write_feedback
+
+    console = Console()
+    sheet = _sheet(folder, lab)
+    if only and all(only not in (row.student, row.name) for row in sheet.rows):
+        raise AutograderError(f"no student {only!r} in this lab", code=2)
+    chosen = next((row.student for row in sheet.rows if only in (row.student, row.name)), "")
+    paths = write_feedback(sheet, only=chosen)
+    if not paths:
+        raise AutograderError("no graded notebook: run `autograder grade` first")
+    console.print(f"[green]✓[/] {len(paths)} pages in {sheet.classroom.root}/feedback")
+    console.print(f"next: autograder export {escape(str(folder))} {sheet.lab}", soft_wrap=True)
+
+
+def export(
+    folder: ClassFolder,
+    lab: LabName,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The CSV file; else reports/LAB.csv of the class.")
+    ] = None,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Start with the mark by which Excel knows UTF-8.")
+    ] = False,
+) -> None:
+    """Write points per question as CSV, and the class report as a page."""
+    console = Console()
+    sheet = _sheet(folder, lab)
+    table, page = write_reports(sheet, out=out, bom=bom)
+    console.print(f"[green]✓[/] points: {table}", soft_wrap=True)
+    console.print(f"[green]✓[/] class report: {page}", soft_wrap=True)
+
+
+def write_reports(sheet: Sheet, *, out: Path | None = None, bom: bool = False) -> tuple[Path, Path]:
+    """Write the CSV and the report page; returns their paths."""
+    from autograder.export import csv_text
+    from autograder.records import write_whole
+    from autograder.report import report_page, summarise
+
+    folder = sheet.classroom.root / "reports"
+    table, page = out or folder / f"{sheet.lab}.csv", folder / f"{sheet.lab}.html"
+    try:
+        write_whole(table, csv_text(sheet, bom=bom).encode("utf-8"))
+        write_whole(page, report_page(summarise(sheet)))
+    except OSError as error:
+        raise AutograderError(f"cannot write {error.filename}: {error.strerror}") from error
+    return table, page
+
+
+def run_grading(
+    console: Console,
+    classroom: Classroom,
+    template: Template,
+    submissions: list[Submission],
+    limits: Limits,
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Grade with a progress bar, the time that is left, and a line per student who needs a look."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from autograder.grading import default_jobs, grade_and_record, kernel_engine
+
+    jobs = min(jobs or default_jobs(), len(submissions))
+    engine = kernel_engine(classroom, template.lab, jobs=jobs)
+    columns = (
+        TextColumn("grading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[last]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("grading", total=len(submissions), last="")
+
+        def watch(outcome: Outcome) -> None:
+            result = outcome.result
+            progress.update(task, advance=1, last=escape(result.name))
+            for limit in result.limits:
+                progress.console.print(f"[yellow]![/] {escape(result.name)}: {escape(limit)}")
+            if result.reason:
+                text = f"[red]✗[/] {escape(result.name)}: {escape(result.reason)}"
+                progress.console.print(text, soft_wrap=True)
+
+        grade_and_record(classroom, template, engine, submissions, limits, jobs=jobs, watch=watch)
+
+
+def print_tables(console: Console, sheet: Sheet) -> None:
+    """The students and the questions of a lab."""
+    from autograder.report import question_table, student_table, summarise
+
+    report = summarise(sheet)
+    console.print(student_table(report))
+    console.print(question_table(report))
+
+
+def _sheet(folder: Path, lab: str) -> Sheet:
+    from autograder.sheet import read_sheet
+
+    return read_sheet(*_open(folder, lab))
+
+
+def _open(folder: Path, lab: str) -> tuple[Classroom, str]:
+    from autograder.classroom import open_classroom
+
+    classroom = open_classroom(folder)
+    return classroom, _lab_name(classroom.labs, lab) or lab
+
+
+def _lab_name(names: list[str], wanted: str) -> str:
+    """The lab meant by "8", "08", "unet" or its name, "" if none."""
+    number = f"{int(wanted):02}_" if wanted.isdecimal() else "/"
+    fits = [n for n in names if wanted in (n, n[3:]) or n.startswith(number)]
+    return fits[0] if len(fits) == 1 else ""
+
+
+def _with_lab(console: Console, folder: Path, lab: str) -> tuple[Classroom, str]:
+    """A class that has the lab; it is released into the class where it is missing."""
+    from autograder.classroom import create_classroom, open_classroom
+    from autograder.layout import find_layout
+    from autograder.setup import set_up_lab
+
+    if folder.is_dir() and any(folder.iterdir()):
+        classroom = open_classroom(folder)
+        if name := _lab_name(classroom.labs, lab):
+            return classroom, name
+    layout = find_layout()
+    name = layout.select([lab])[0]
+    classroom = create_classroom(folder)
+    with console.status(f"releasing {name} into {folder}"):
+        set_up_lab(classroom, layout, name)
+    console.print(f"[green]✓[/] released {name} into {classroom.root}", soft_wrap=True)
+    return classroom, name
