@@ -237,7 +237,8 @@ def create_classroom(root: Path) -> Classroom:
         raise AutograderError(f"{root} is a file, not a folder", code=2)
     if root.is_dir() and any(root.iterdir()):
         return open_classroom(root)
-    root.mkdir(parents=True, exist_ok=True)
+    # nbgrader wants its exchange to be there, even where a learning platform takes its place.
+    (root / ".autograder" / "exchange").mkdir(parents=True, exist_ok=True)
     write_whole(root / "nbgrader_config.py", CONFIG)
     return Classroom(root.resolve())
 

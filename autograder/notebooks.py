@@ -74,8 +74,7 @@ def _not_json(text: str, error: ValueError) -> str:
         return f"is not a notebook: it starts with {start[:20]!r}"
     if "<<<<<<<" in text and ">>>>>>>" in text:
         return "holds the marks of an unfinished git merge (<<<<<<<)"
-    place = getattr(error, "pos", len(text))
-    if place >= len(text.rstrip()) - 1 or "Unterminated string" in str(error):
+    if not text.rstrip().endswith("}"):
         return "is cut off: the file ends in the middle of the notebook"
     return f"is damaged: {error}"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autograder.layout import Layout
 
 MARKER = ".autograder/demo"
-_LIMIT = 20.0  # seconds for a cell; the invented endless loop takes that long
+_LIMIT = 10.0  # processor seconds for a cell; the invented endless loop takes that long
 
 
 def demo(

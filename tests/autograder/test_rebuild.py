@@ -17,7 +17,6 @@ from autograder.notebooks import read_cells
 from autograder.rebuild import Rebuilt, rebuild
 from autograder.template import Template, read_template
 
-
 RELEASED = released()
 STUB = cell_of(RELEASED, "ex-1-1-answer").source
 
