@@ -1,0 +1,266 @@
+"""PASCAL VOC, Oxford-IIIT Pet and BCCD: one XML per image, boxes counted from 1.
+
+VOC writes boxes with the first and the last pixel, both from 1; here they become half-open and
+count from 0: (xmin - 1, ymin - 1, xmax, ymax). Its masks are palette images whose 255 marks the
+unlabelled border of every object [Everingham et al. 2010, §3]. torchvision knows the file lists and
+layouts of VOC and of the pets, so the readers stand on its classes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course.data.container import IGNORE, Sample
+from course.data.readers.base import Reader, Transform, to_tensor
+
+__all__ = ["BCCD", "VOC", "Pets"]
+
+_CLASSES = (
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
+    "motorbike person pottedplant sheep sofa train tvmonitor"
+)
+
+
+class _WithBoxes(Reader):
+    """A reader of XML files in the manner of VOC."""
+
+    def _objects(self, path: Path) -> list[dict[str, Any]]:
+        """The objects of one XML file: `name`, `difficult` and `box` in half-open pixels."""
+        with self._guard(path):
+            found = []
+            for entry in ElementTree.parse(path).iter("object"):
+                place = entry.find("bndbox")
+                if place is None:
+                    raise ValueError(f"no box for the object {entry.findtext('name')!r}")
+                # VOC 2011 writes some corners as decimal numbers
+                x0, y0, x1, y1 = (
+                    float(place.findtext(k, "")) for k in ("xmin", "ymin", "xmax", "ymax")
+                )
+                found.append(
+                    {
+                        "name": entry.findtext("name", ""),
+                        "difficult": entry.findtext("difficult", "0").strip() == "1",
+                        "box": (x0 - 1, y0 - 1, x1, y1),
+                    }
+                )
+            return found
+
+    def _targets(self, objects: list[dict[str, Any]], path: Path) -> dict[str, Tensor]:
+        try:
+            labels = [self.class_names.index(found["name"]) for found in objects]
+        except ValueError as error:
+            raise ValueError(
+                f"unknown class in {path}: {error}; known: {self.class_names}"
+            ) from error
+        boxes = torch.tensor([found["box"] for found in objects], dtype=torch.float32)
+        return {
+            "boxes": boxes.reshape(-1, 4),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+        }
+
+
+class VOC(_WithBoxes):
+    """PASCAL VOC: images (3, H, W) with class masks, or with boxes and labels.
+
+    Args:
+        root: the folder of all data sets, with `VOCdevkit/VOC2012`.
+        year: "2007" or "2012".
+        split: "train", "val" or "trainval".
+        task: "segmentation" (image and mask: 0 background, 1 to 20, 255 void) or "detection"
+            (image, boxes and labels 1 to 20).
+        difficult: keep the objects marked as difficult, which VOC's own evaluation does not count.
+        transform: gets every sample; see `Reader`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: an argument is unknown.
+
+    Example:
+        >>> VOC(split="val")[0]["mask"].unique()  # doctest: +SKIP
+        tensor([  0,  15, 255])
+    """
+
+    class_names = tuple(_CLASSES.split())
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        year: str = "2012",
+        split: str = "train",
+        task: str = "segmentation",
+        difficult: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
+        if year not in ("2007", "2012"):
+            raise ValueError(f"expected the year 2007 or 2012; got {year!r}")
+        if split not in ("train", "val", "trainval"):
+            raise ValueError(f"expected a split of train, val or trainval; got {split!r}")
+        if task not in ("segmentation", "detection"):
+            raise ValueError(f"expected the task segmentation or detection; got {task!r}")
+        self.source = f"voc{year}"  # type: ignore[misc]
+        super().__init__(root, transform=transform)
+        from torchvision import datasets
+
+        kind = datasets.VOCSegmentation if task == "segmentation" else datasets.VOCDetection
+        try:
+            self._files = kind(str(self.folder.parent.parent), year=year, image_set=split)
+        except (FileNotFoundError, RuntimeError) as error:
+            raise self._missing(self.folder / "ImageSets") from error
+        self.task, self.difficult = task, difficult
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _load(self, index: int) -> Sample:
+        image = to_tensor(self._read_image(Path(self._files.images[index]), "RGB"))
+        target = Path(self._files.targets[index])
+        if self.task == "segmentation":
+            ids = self._read_image(target).astype(np.int64)
+            return {"image": image, "mask": torch.from_numpy(ids)}
+        objects = [o for o in self._objects(target) if self.difficult or not o["difficult"]]
+        return {"image": image, **self._targets(objects, target)}
+
+
+class Pets(_WithBoxes):
+    """Oxford-IIIT Pet: cats and dogs with masks; "trainval" also with boxes of the heads.
+
+    A sample holds image, mask (0 background, 1 pet) and `breed`, the index into `breeds`. Where the
+    set has a box of the head, it also holds `boxes` and `labels` (all 1, pet); test images and a
+    few others have none, and their boxes are empty.
+
+    Args:
+        root: the folder of all data sets, with `oxford-iiit-pet/images` and `annotations`.
+        split: "trainval" or "test".
+        border: what to make of the unclassified rim of the trimaps: "ignore" (255) or "pet".
+        transform: gets every sample; see `Reader`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: an argument is unknown.
+
+    Example:
+        >>> Pets()[0]["mask"].unique()  # doctest: +SKIP
+        tensor([  0,   1, 255])
+    """
+
+    source = "pets"
+    class_names = ("background", "pet")
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        split: str = "trainval",
+        border: str = "ignore",
+        transform: Transform | None = None,
+    ) -> None:
+        if split not in ("trainval", "test"):
+            raise ValueError(f"expected a split of trainval or test; got {split!r}")
+        if border not in ("ignore", "pet"):
+            raise ValueError(f'expected border "ignore" or "pet"; got {border!r}')
+        super().__init__(root, transform=transform)
+        from torchvision.datasets import OxfordIIITPet
+
+        try:
+            self._files = OxfordIIITPet(str(self.folder.parent), split=split)
+        except (FileNotFoundError, RuntimeError) as error:
+            raise self._missing(self.folder / "annotations" / f"{split}.txt") from error
+        # torchvision's labels keep the gaps of an incomplete set, its list of classes does not.
+        present = sorted(set(self._files._labels))
+        self._breed = {label: i for i, label in enumerate(present)}
+        self.breeds = tuple(self._files.classes)
+        self.border = border
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _load(self, index: int) -> Sample:
+        trimap = self._read_image(Path(self._files._segs[index]), "L").astype(np.int64)
+        rim = IGNORE if self.border == "ignore" else 1
+        mask = np.select([trimap == 1, trimap == 2, trimap == 3], [1, 0, rim], default=-1)
+        if mask.min() < 0:
+            raise ValueError(
+                f"expected 1, 2 and 3 in {self._files._segs[index]}; got {np.unique(trimap)}"
+            )
+        path = Path(self._files._images[index])
+        head = self.folder / "annotations" / "xmls" / f"{path.stem}.xml"
+        boxes = [found["box"] for found in self._objects(head)] if head.is_file() else []
+        return {
+            # some files named .jpg are PNG with an alpha channel
+            "image": to_tensor(self._read_image(path, "RGB")),
+            "mask": torch.from_numpy(mask),
+            "breed": torch.tensor(self._breed[self._files._labels[index]]),
+            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.ones(len(boxes), dtype=torch.int64),
+        }
+
+
+class BCCD(_WithBoxes):
+    """Blood cells: images (3, 480, 640) with boxes of red cells, white cells and platelets.
+
+    Two boxes of the set have no area (BloodImage_00338 and 00343); they are left out, and `notes`
+    and a warning say so. Red cells that are crowded or cut are often not annotated.
+
+    Args:
+        root: the folder of all data sets, with `BCCD/JPEGImages`, `Annotations` and `ImageSets`.
+        split: "train", "val", "test" or "trainval".
+        transform: gets every sample; see `Reader`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the split is unknown.
+
+    Example:
+        >>> BCCD()[0]["labels"].unique()  # doctest: +SKIP
+        tensor([1, 2, 3])
+    """
+
+    source = "bccd"
+    class_names = ("background", "RBC", "WBC", "Platelets")
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        split: str = "train",
+        transform: Transform | None = None,
+    ) -> None:
+        super().__init__(root, transform=transform)
+        if split not in ("train", "val", "test", "trainval"):
+            raise ValueError(f"expected a split of train, val, test or trainval; got {split!r}")
+        names = self._read_text(self.folder / "ImageSets" / "Main" / f"{split}.txt").split()
+        self._annotated = [(name, *self._with_area(name)) for name in names]
+        self.notes = tuple(
+            f"{name}.xml: {dropped} box without area left out"
+            for name, _, dropped in self._annotated
+            if dropped
+        )
+        if self.notes:
+            warnings.warn("; ".join(self.notes), stacklevel=2)
+
+    def __len__(self) -> int:
+        return len(self._annotated)
+
+    def _load(self, index: int) -> Sample:
+        name, objects, _ = self._annotated[index]
+        image = self._read_image(self.folder / "JPEGImages" / f"{name}.jpg", "RGB")
+        return {
+            "image": to_tensor(image),
+            **self._targets(objects, self.folder / "Annotations" / f"{name}.xml"),
+        }
+
+    def _with_area(self, name: str) -> tuple[list[dict[str, Any]], int]:
+        objects = self._objects(self.folder / "Annotations" / f"{name}.xml")
+        # One pixel is what is left of a box whose first and last corner are written equal.
+        kept = [
+            o for o in objects if o["box"][2] - o["box"][0] > 1 and o["box"][3] - o["box"][1] > 1
+        ]
+        return kept, len(objects) - len(kept)
