@@ -17,7 +17,8 @@ from torch import Tensor
 
 __all__ = ["border_weights"]
 
-_NEGLIGIBLE = 1e-5  # the border term is cut off where it falls below this
+_NEGLIGIBLE = 1e-5  # cells whose border term would fall below this are not looked for
+Shift = tuple[tuple[int, int], tuple[int, int]]
 
 
 def border_weights(
@@ -25,9 +26,10 @@ def border_weights(
 ) -> Tensor:
     """Weigh every pixel of an instance label map for U-Net's cross-entropy.
 
-    The border term is on background pixels only; with fewer than two cells in reach it is 0. It is
-    exact where it exceeds 1e-5 and 0 below that (at w0 = 10, sigma = 5: beyond d1 + d2 = 26.3
-    pixels). The cost depends on the image and on sigma, not on the number of cells.
+    The border term is on background pixels only; with fewer than two cells in reach it is 0. Where
+    it exceeds 1e-5 it is exact; cells further off than that (at w0 = 10, sigma = 5: d1 + d2 beyond
+    26.3 pixels) are not looked for. The cost depends on the image and on sigma, not on the number
+    of cells.
 
     The paper leaves w_c open. Here it is the balance of background and foreground in each map,
     w_c = pixels / (classes present * pixels of this class), so its mean over a map is 1.
@@ -59,7 +61,7 @@ def border_weights(
         nearest, second = _two_nearest(maps, reach)
         both = nearest + second
         border = w0 * torch.exp(-both.square() / (2 * sigma**2))
-        weights += border.masked_fill_((maps > 0) | (both > reach), 0.0)
+        weights += border.masked_fill_(maps > 0, 0.0)
     return weights.view(labels.shape)
 
 
@@ -91,40 +93,42 @@ def _two_nearest(maps: Tensor, reach: float) -> tuple[Tensor, Tensor]:
         )
     first = maps.to(dtype).masked_fill(maps == 0, far)
     second = torch.full_like(first, far)
-    first, second = _spread(first, second, 1, (second_reach, second_reach), label_bits, far)
-    first, second = _spread(first, second, 2, (first_reach, second_reach), label_bits, far)
+    first, second = _spread(first, second, 1, (second_reach, second_reach), label_bits)
+    first, second = _spread(first, second, 2, (first_reach, second_reach), label_bits)
     return (first >> label_bits).float().sqrt_(), (second >> label_bits).float().sqrt_()
 
 
 def _spread(
-    first: Tensor, second: Tensor, axis: int, reach: tuple[int, int], label_bits: int, far: int
+    first: Tensor, second: Tensor, axis: int, reach: tuple[int, int], label_bits: int
 ) -> tuple[Tensor, Tensor]:
     """Give every pixel the nearest two cells among the candidates of its neighbours on `axis`."""
-    size, mask = first.shape[axis], (1 << label_bits) - 1
+    mask = (1 << label_bits) - 1
     nearest = first.clone()
-    for step, here, there in _shifts(size, reach[0]):
-        moved = first.narrow(axis, *there) + (step * step << label_bits)
-        _lower(nearest.narrow(axis, *here), moved)
+    for squared, shifts in _shifts(first.shape[axis], reach[0]):
+        moved = first + (squared << label_bits)
+        for here, there in shifts:
+            _lower(nearest.narrow(axis, *here), moved.narrow(axis, *there))
 
-    label, wanted = first & mask, nearest & mask
-    next_nearest = second + far
-    for step, here, there in ((0, (0, size), (0, size)), *_shifts(size, reach[1])):
-        # Of a neighbour's two candidates take the first, or the second where the first is the cell
-        # that this pixel already has. Comparisons and `where` are ten times slower than arithmetic
-        # in torch on a CPU, so "same cell" is spelled as a number: 0 if the labels agree, else 1.
-        squared = step * step << label_bits
-        differs = (label.narrow(axis, *there) ^ wanted.narrow(axis, *here)).clamp_(max=1)
-        other = torch.sub(first.narrow(axis, *there) + (squared + far), differs, alpha=far)
-        _lower(other, second.narrow(axis, *there) + squared)
-        _lower(next_nearest.narrow(axis, *here), other)
+    # Of a neighbour's two candidates take the first, or the second where the first is the cell that
+    # this pixel already has. Comparisons and `where` are ten times slower than arithmetic in torch
+    # on a CPU, so this is `second - gap * differs` with differs = 0 if the labels agree, else 1.
+    label, wanted, gap = first & mask, nearest & mask, second - first
+    differs = (label ^ wanted).clamp_(max=1)
+    next_nearest = torch.addcmul(second, gap, differs, value=-1)
+    for squared, shifts in _shifts(first.shape[axis], reach[1]):
+        moved = second + (squared << label_bits)
+        for here, there in shifts:
+            differs = (label.narrow(axis, *there) ^ wanted.narrow(axis, *here)).clamp_(max=1)
+            other = moved.narrow(axis, *there).addcmul(gap.narrow(axis, *there), differs, value=-1)
+            _lower(next_nearest.narrow(axis, *here), other)
     return nearest, next_nearest
 
 
-def _shifts(size: int, reach: int) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-    """Steps 1 … `reach` both ways, as step, (start, length) here, (start, length) there."""
+def _shifts(size: int, reach: int) -> Iterator[tuple[int, tuple[Shift, Shift]]]:
+    """Squares of the steps 1 … `reach`, with what lands where: (start, length) here and there."""
     for step in range(1, min(reach, size - 1) + 1):
-        yield step, (step, size - step), (0, size - step)
-        yield step, (0, size - step), (step, size - step)
+        early, late = (0, size - step), (step, size - step)
+        yield step * step, ((late, early), (early, late))
 
 
 def _lower(target: Tensor, other: Tensor) -> None:

@@ -97,11 +97,12 @@ class TestConfusionMatrix:
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
     @pytest.mark.parametrize("k", [2, 21, 31, 32, 33, 128, 129, 150, 255])
-    def test_every_type_and_width_of_the_counter(self, dtype: torch.dtype, k: int) -> None:
+    @pytest.mark.parametrize("ignored_rows", [0, 4])
+    def test_every_type_and_width_of_the_counter(self, dtype, k: int, ignored_rows: int) -> None:
         generator = torch.Generator().manual_seed(k)
         pred = torch.randint(0, k, (3, 17, 23), generator=generator)
         target = torch.randint(0, k, (3, 17, 23), generator=generator)
-        target[:, :4] = 255
+        target[:, :ignored_rows] = 255
         pred[0, 10], target[0, 10] = k - 1, k - 1  # the largest cell
         expected = torch.zeros(k, k, dtype=torch.int64)
         valid = target != 255
@@ -399,7 +400,7 @@ class TestInstances:
         assert match_instances(pred, target, iou=0.5).found == 1
 
     def test_below_a_half_the_number_of_matches_goes_first(self) -> None:
-        """A greedy match takes 4 with 1 (IoU 3/7) and leaves it at that; the assignment finds two."""
+        """A greedy match takes 4 with 1 (IoU 3/7) and ends; the assignment finds two."""
         target = torch.tensor([[1, 1, 1, 1, 1, 2, 2, 2, 2, 2]])
         pred = torch.tensor([[3, 3, 4, 4, 4, 4, 4, 0, 0, 0]])
         matches = match_instances(pred, target, iou=0.2)
