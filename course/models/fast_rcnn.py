@@ -30,7 +30,7 @@ from course.models.detection import (
     sample_regions,
     select_detections,
 )
-from course.models.layers import Weights, check_images, check_positive, scaled
+from course.models.layers import Weights, check_images, check_positive, scaled, use_channels_last
 from course.models.vgg import load_vgg16, vgg_stages
 from course.modes import evaluation_mode
 
@@ -83,6 +83,7 @@ class FastRCNN(nn.Module):
             raise ValueError(f"VGG16 has {len(full)} stages, got stages={stages}")
         state = None if weights is None else load_vgg16(full, weights)
         self.stages = full[:stages]
+        use_channels_last(self.stages)
         self.scale = 0.5 ** (len(self.stages) - 1)  # 1/16 for five stages
         maps = [m for m in self.stages.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
         hidden = scaled(4096, width)
@@ -226,8 +227,8 @@ class FastRCNN(nn.Module):
             setattr(self, name, truncated_svd(layer, rank))
 
     def parameter_groups(self, lr: float = 1e-3, weight_decay: float = 5e-4) -> list[dict]:
-        """Return optimiser groups: biases learn at twice the rate and do not decay."""
-        named = list(self.named_parameters())
+        """Group what is not frozen for an optimiser: biases learn twice as fast, without decay."""
+        named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         biases = [p for name, p in named if name.endswith("bias")]
         others = [p for name, p in named if not name.endswith("bias")]
         return [

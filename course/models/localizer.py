@@ -28,6 +28,7 @@ from course.models.layers import (
     check_positive,
     conv_bn_relu,
     scaled,
+    use_channels_last,
 )
 from course.models.vgg import load_vgg16, vgg_stages
 from course.modes import evaluation_mode
@@ -111,6 +112,7 @@ class Localizer(nn.Module):
             nn.Linear(4 * width * cells, hidden),
             nn.ReLU(),
         )
+        use_channels_last(trunk)
         return cls(num_classes, backbone=trunk, features=hidden, class_specific=class_specific)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,6 +170,7 @@ class VGGTrunk(nn.Module):
         check_positive(width=width, image_size=image_size // 32)
         self.image_size, self.features = image_size, scaled(4096, width)
         self.stages = vgg_stages(width=width)
+        use_channels_last(self.stages)
         cells = (image_size // 32) ** 2
         self.fc6 = nn.Linear(scaled(512, width) * cells, self.features)
         self.fc7 = nn.Linear(self.features, self.features)

@@ -32,7 +32,7 @@ from course.models.detection import (
     sample_regions,
     select_detections,
 )
-from course.models.layers import check_images, check_positive, he_init
+from course.models.layers import check_images, check_positive, he_init, use_channels_last
 from course.modes import evaluation_mode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -96,6 +96,7 @@ class RCNN(nn.Module):
         self.fc6, self.fc7 = nn.Linear(pooled, hidden), nn.Linear(hidden, hidden)
         self.score = nn.Linear(hidden, num_classes)
         he_init(self.features)  # the paper starts from ImageNet; this lets it start from scratch
+        use_channels_last(self.features)
         objects = num_classes - 1
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("svm_weight", torch.zeros(objects, hidden))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.models.detection import Detections, Target, check_targets, select_detections
-from course.models.layers import check_images, check_positive, scaled
+from course.models.layers import check_images, check_positive, scaled, use_channels_last
 from course.models.yolo_grid import (
     YOLOLoss,
     decode_grid,
@@ -103,6 +103,7 @@ class YOLO(nn.Module):
             )
         self.features = nn.Sequential(*blocks)
         self.head = _head(maps, size, hidden, S, 5 * B + num_classes)
+        use_channels_last(self.features)
 
     @classmethod
     def miniature(cls, num_classes: int = 3, *, width: int = 16, S: int = 6, B: int = 2) -> "YOLO":

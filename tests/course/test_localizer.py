@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from course.data import boxes as box_scenes
 from course.models import Localizer
 from course.models.localizer import (
     localization_accuracy,
@@ -247,3 +248,41 @@ def test_detect_clips_to_a_non_square_image_and_picks_the_class_box():
         torch.testing.assert_close(one["boxes"], torch.tensor([[20.0, 0.0, 40.0, 10.0]]))
         assert one["labels"].tolist() == [1]
         torch.testing.assert_close(one["scores"], torch.tensor([1 / (1 + math.exp(-3))]))
+
+
+@pytest.mark.slow
+def test_miniature_is_one_graph_for_the_compiler():
+    net = Localizer.miniature().eval()
+    images = torch.rand(2, 3, 48, 48)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    for a, b in zip(compiled(images), net(images)):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+def test_localising_is_learnt_and_global_pooling_destroys_the_position(record_property):
+    scenes = box_scenes(400, seed=0, count=(1, 1))
+    boxes, labels = torch.cat(scenes.boxes), torch.cat(scenes.labels) - 1
+    results = {}
+    for pool in (False, True):
+        torch.manual_seed(0)
+        net = Localizer.miniature(pool=pool)
+        optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
+        for _ in range(250):
+            batch = torch.randint(300, (16,))
+            loss = sum(net.loss(scenes.images[batch], labels[batch], boxes[batch], lam=5))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            logits, found = net.eval()(scenes.images[300:])
+        truth = relative_boxes(boxes[300:], (48, 48))
+        right = (logits.argmax(1) == labels[300:]).float().mean().item()
+        results["pooled" if pool else "grid"] = {
+            "label": right,
+            "label and box": localization_accuracy(logits, found, labels[300:], truth),
+        }
+    record_property("accuracy", results)
+    print(results)
+    assert results["grid"]["label and box"] > 0.7
+    assert results["pooled"]["label and box"] < results["grid"]["label and box"] - 0.3

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from course.boxes import mean_average_precision
+from course.data import boxes as box_scenes
 from course.models import YOLO
 from course.models.yolo import decode_grid, make_targets, responsible, yolo_loss
 
@@ -416,7 +418,7 @@ def test_loss_method_handles_any_size_and_images_without_objects():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
     with pytest.raises(ValueError, match="2 images need as many targets, got 1"):
         net.loss(torch.rand(2, 3, 48, 48), targets[:1])
-    with pytest.raises(ValueError, match="labels of image 0 must lie in 1 ... 2"):
+    with pytest.raises(ValueError, match=r"labels of image 0 must lie in 1 \.\.\. 2"):
         net.loss(torch.rand(1, 3, 48, 48), [{**targets[0], "labels": torch.tensor([3])}])
 
 
@@ -440,3 +442,40 @@ def test_everything_stays_on_the_gpu():
     images = torch.rand(1, 3, 48, 48).cuda()
     assert all(t.is_cuda for t in net.loss(images, [target]).values())
     assert all(t.is_cuda for t in net.detect(images, score_threshold=0)[0].values())
+
+
+@pytest.mark.slow
+def test_miniature_is_one_graph_for_the_compiler():
+    net = YOLO.miniature().eval()
+    images = torch.rand(2, 3, 48, 48)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images), net(images))
+    decode = torch.compile(decode_grid, fullgraph=True, backend="eager")
+    for a, b in zip(decode(net(images), (48, 48)), decode_grid(net(images), (48, 48))):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("confidence", ["iou", "one"])
+def test_miniature_learns_scenes_and_finds_shapes_it_never_saw(confidence, record_property):
+    scenes, held_out = box_scenes(300, seed=0), box_scenes(60, seed=1)
+    targets = [{"boxes": b, "labels": k} for b, k in zip(scenes.boxes, scenes.labels)]
+    net, steps = YOLO.miniature(), 400
+    optimizer = torch.optim.AdamW(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
+    for _ in range(steps):
+        batch = torch.randperm(len(scenes))[:16].tolist()
+        terms = net.loss(scenes.images[batch], [targets[i] for i in batch], confidence=confidence)
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+        schedule.step()
+    results = {}
+    for name, part in (("seen", scenes[:60]), ("new", held_out)):
+        truth = [{"boxes": b, "labels": k} for b, k in zip(part.boxes, part.labels)]
+        found = net.detect(part.images, score_threshold=0.01)
+        results[name] = mean_average_precision(found, truth).mean
+    record_property("mAP50", results)
+    print(confidence, results)
+    assert results["seen"] > 0.85
+    assert results["new"] > 0.75
