@@ -20,7 +20,7 @@
 # %% tags=["parameters"]
 dataset = "cells"  # "cells" is made on the spot; "dsb2018" and "isbi2012" are read from COURSE_DATA
 device = "cpu"  # "cuda" where there is one
-steps = 240  # training steps per run; 3000 and more for the real sets
+steps = 280  # training steps per run; 3000 and more for the real sets
 crop = 64  # side of the training images in pixels
 width = 8  # channels of the first level; 64 in the paper
 seeds = [0, 1, 2]
@@ -1053,6 +1053,10 @@ class SmallUNet(nn.Module):
         )
         self.up = nn.ModuleList([UpStep(2 * width), UpStep(width)])
         self.head = nn.Conv2d(width, 2, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # the paper's initialisation, §3: sqrt(2 / N)
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         top = self.down[0](x)
@@ -1161,15 +1165,15 @@ if results:
     gain, loss_of_iou = min(share[10]) - max(share[0]), sum(overlap[0]) - sum(overlap[10])
     print(f"Even the worst run with weights finds {gain:.0%} more cells than the best run without.")
     print(f"The mean IoU changes by {-loss_of_iou / len(seeds):+.3f}.")
-    if dataset == "cells" and steps >= 240 and len(seeds) >= 3:
-        assert gain > 0.25, "with these weights the cells should come apart: check exercise 8.5"
-        assert abs(loss_of_iou / len(seeds)) < 0.03, "the overlap should stay almost the same"
+    if dataset == "cells" and steps >= 280 and len(seeds) >= 3:
+        assert gain > 0.3, "with these weights the cells should come apart: check exercise 8.5"
+        assert abs(loss_of_iou / len(seeds)) < 0.04, "the overlap should stay almost the same"
 
 # %% [markdown]
 # **What you should see.** Without border weights the masks cover the cells almost perfectly, and fewer
-# than half of the cells are found, because most of them hang together. With the weights at least a
-# quarter more of all cells is found in *every* run (usually half), while the mean IoU moves by less
-# than 0.03, downwards: dark lines are drawn a little too wide, and IoU charges for that. Which net is
+# than half of the cells are found, because most of them hang together. With the weights at least 30 %
+# more of all cells are found in *every* run (usually 60 %), while the mean IoU moves by less than
+# 0.04, downwards: dark lines are drawn a little too wide, and IoU charges for that. Which net is
 # better? The one that answers your question.
 #
 # | | paper | here |

@@ -35,7 +35,7 @@ def test_a_student_solves_lab_8(lab_server: LabServer, page: Any):
     notebook.picture(ARTEFACTS / "student-1-stubs.png")
 
     # A wrong answer is recognised and named.
-    write(notebook, "ex-8-2-answer", "return out + 12 * 2**depth - 8 + 2**depth - 4")
+    write(notebook, "ex-8-2-answer", "return out + 12 * 2**depth - 8 + 2**depth")
     write(notebook, "ex-8-1-answer", *solution(lab, "8.1"))
     notebook.run_all(180)
     assert "not the smallest one that is large enough" in notebook.texts("ex-8-2-check")
