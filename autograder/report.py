@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from autograder.pages import points, render
 from autograder.records import Result
-from autograder.sheet import Column, Sheet
+from autograder.sheet import Column, Row, Sheet
 
 __all__ = ["ClassReport", "HintCount", "QuestionCount", "report_page", "summarise"]
 
@@ -133,17 +133,19 @@ def report_page(report: ClassReport) -> str:
 
 
 def student_table(report: ClassReport) -> Any:
-    """The students of a class for the terminal."""
+    """The students of a class for the terminal, narrow enough for 80 columns."""
     from rich.markup import escape
     from rich.table import Table
 
     sheet = report.sheet
     table = Table(title=escape(sheet.title), title_justify="left", caption_justify="left")
-    table.add_column("student", overflow="fold")
+    table.caption = "✎ graded by a person   … waits for one   ! see below"
+    table.add_column("student", overflow="fold", min_width=14)
     for column in sheet.columns:
-        table.add_column(f"{column.label}\n/{points(column.points)}", justify="right")
+        label = f"{column.exercise}✎" if column.written else column.exercise
+        table.add_column(f"{label}\n/{points(column.points)}", justify="right")
     table.add_column(f"total\n/{points(sheet.points)}", justify="right")
-    table.add_column("to look at", overflow="fold")
+    table.add_column("")
     for row in sheet.rows:
         cells = row.grades.cells if row.grades else {}
         scores = []
@@ -151,17 +153,28 @@ def student_table(report: ClassReport) -> Any:
             grade = cells.get(column.cell)
             wait = grade is not None and column.written and grade.waiting and grade.manual is None
             scores.append("[yellow]…[/]" if wait else _coloured(grade, column.points))
-        look = f"not graded: {row.status}" if row.reason else ", ".join(_look(row.result))
-        style = "red" if row.reason else "dim"
-        total = points(row.total)
-        table.add_row(escape(row.name), *scores, f"[b]{total}[/]", f"[{style}]{escape(look)}[/]")
+        mark = "[red]![/]" if row.reason else "[yellow]![/]" if _remarks(row) else ""
+        table.add_row(escape(row.name), *scores, f"[b]{points(row.total)}[/]", mark)
     return table
 
 
-def _look(result: Result | None) -> list[str]:
-    if result is None:
+def remark_lines(report: ClassReport) -> list[str]:
+    """A line for everything that somebody should look at, for the terminal."""
+    from rich.markup import escape
+
+    return [
+        f"[{'red' if row.reason else 'yellow'}]![/] {escape(row.name)}: {escape(remark)}"
+        for row in report.sheet.rows
+        for remark in _remarks(row)
+    ]
+
+
+def _remarks(row: Row) -> list[str]:
+    if row.reason:
+        return [f"{row.status}: {row.reason}"]
+    if row.result is None:
         return ["not graded yet"]
-    return [*result.limits, *sorted({flag.code for flag in result.flags})]
+    return [*row.result.limits, *(flag.detail for flag in row.result.flags)]
 
 
 def _coloured(grade: Any, possible: float) -> str:

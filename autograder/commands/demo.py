@@ -62,11 +62,9 @@ def run_class(console: Console, classroom: Classroom, lab: str, *, jobs: int | N
     from autograder.limits import Limits
     from autograder.sheet import read_sheet
 
-    for entry in collect_class(classroom, lab, _zip(classroom)):
-        for text in [entry.rejected, *(flag.detail for flag in entry.flags)]:
-            if text:
-                line = f"[yellow]![/] {escape(entry.name)}: {escape(text)}"
-                console.print(line, soft_wrap=True)
+    entries = collect_class(classroom, lab, _zip(classroom))
+    good = sum(not entry.rejected for entry in entries)
+    console.print(f"[green]✓[/] collected {good} notebooks, refused {len(entries) - good}")
     limits = Limits(cell_seconds=_LIMIT, total_seconds=300)
     template = classroom.template(lab)
     submissions, _ = to_grade(classroom, lab, template, limits, engine="kernel")

@@ -93,8 +93,6 @@ def grade(
     sheet = read_sheet(classroom, name)
     print_tables(console, sheet)
     failed = [row for row in sheet.rows if row.status == "failed"]
-    for row in failed:
-        console.print(f"[red]✗[/] {escape(row.name)}: {escape(row.reason)}", soft_wrap=True)
     if failed:
         raise AutograderError(f"{len(failed)} of {len(sheet.rows)} could not be graded")
     console.print(f"next: autograder feedback {escape(str(folder))} {name}", soft_wrap=True)
@@ -159,7 +157,7 @@ def run_grading(
     *,
     jobs: int | None = None,
 ) -> None:
-    """Grade with a progress bar, the time that is left, and a line per student who needs a look."""
+    """Grade with a progress bar, the time that is left."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -188,21 +186,18 @@ def run_grading(
         def watch(outcome: Outcome) -> None:
             result = outcome.result
             progress.update(task, advance=1, last=escape(result.name))
-            for limit in result.limits:
-                progress.console.print(f"[yellow]![/] {escape(result.name)}: {escape(limit)}")
-            if result.reason:
-                text = f"[red]✗[/] {escape(result.name)}: {escape(result.reason)}"
-                progress.console.print(text, soft_wrap=True)
 
         grade_and_record(classroom, template, engine, submissions, limits, jobs=jobs, watch=watch)
 
 
 def print_tables(console: Console, sheet: Sheet) -> None:
-    """The students and the questions of a lab."""
-    from autograder.report import question_table, student_table, summarise
+    """The students of a lab, what is odd about their work, and the questions."""
+    from autograder.report import question_table, remark_lines, student_table, summarise
 
     report = summarise(sheet)
     console.print(student_table(report))
+    for line in remark_lines(report):
+        console.print(line, soft_wrap=True)
     console.print(question_table(report))
 
 
