@@ -76,6 +76,9 @@ def _notebook_cell(
     if cell.role:
         number = {"exercise": exercise.number} if exercise else {}
         result.metadata["course"] = {"role": cell.role, **number}
+    if cell.role == "check":
+        # The report is what students read; JupyterLab opens the text of the check on a click.
+        result.metadata["jupyter"] = {"source_hidden": True}
     graded = _nbgrader(cell, exercise)
     if graded:
         result.metadata["nbgrader"] = {
