@@ -17,7 +17,7 @@ Convolutional Nets and Fully Connected CRFs*, ICLR 2015, arXiv:1412.7062, sectio
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,17 @@ from course.models.layers import (
 )
 from course.models.resnet import RESNET101, ResNet
 from course.models.vgg import load_vgg16, vgg_stages
+from course.modes import evaluation_mode
 
-__all__ = ["ASPP", "ASPPv3", "DeepLabLargeFOV", "DeepLabV2", "atrous_vgg16", "multi_scale_max"]
+__all__ = [
+    "ASPP",
+    "ASPPv3",
+    "DeepLabLargeFOV",
+    "DeepLabV2",
+    "atrous_vgg16",
+    "multi_scale_max",
+    "predict_with_crf",
+]
 
 
 def atrous_vgg16(
@@ -209,6 +218,33 @@ def multi_scale_max(
     if best is None:
         raise ValueError("scales is empty; the paper uses (0.5, 0.75, 1.0)")
     return best
+
+
+def predict_with_crf(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+    **crf: Any,
+) -> Tensor:
+    """Run the whole published system: logits at full size, then the dense CRF.
+
+    `images` is (B, 3, H, W) in [0, 1]: the CRF compares their colours, so a network that wants
+    standardised images gets them through `normalise`. `crf` holds options of
+    `course.crf.mean_field`, such as `iterations`. Returns beliefs (B, K, H, W) that sum to 1 over
+    the classes; `argmax(1)` labels the pixels. No gradient; the network keeps its mode.
+
+    >>> net = DeepLabLargeFOV(3, width=2)
+    >>> predict_with_crf(net, torch.rand(1, 3, 17, 25), iterations=2).shape
+    torch.Size([1, 3, 17, 25])
+
+    Source: v1, section 4 and figure 3.
+    """
+    from course.crf import mean_field  # only this function needs it
+
+    with torch.no_grad(), evaluation_mode(network):
+        logits = network(images if normalise is None else normalise(images))
+        return mean_field(logits, images, **crf)
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -14,11 +14,12 @@ from model_checks import (
     two_scenes,
     uneven,
 )
+from torch import nn
 from torch.nn import functional as F
 
 from course.geometry import count_macs
 from course.models import DeepLabLargeFOV, DeepLabV2
-from course.models.deeplab import atrous_vgg16, multi_scale_max
+from course.models.deeplab import atrous_vgg16, multi_scale_max, predict_with_crf
 
 
 def small_v2(**options) -> DeepLabV2:
@@ -180,6 +181,43 @@ def test_multi_scale_keeps_the_largest_logits():
         x = F.interpolate(images, (height, width), mode="bilinear", align_corners=True) * width
         parts.append(F.interpolate(x, (33, 65), mode="bilinear", align_corners=True))
     torch.testing.assert_close(out, torch.stack(parts).amax(0))
+
+
+def test_crf_sees_the_images_and_the_network_their_standardised_form():
+    crf = pytest.importorskip("course.crf")
+    seen = []
+
+    class Network(nn.Module):
+        def forward(self, x):
+            seen.append((x, self.training, torch.is_grad_enabled()))
+            return torch.cat([x, -x], 1)
+
+    net, images = Network().train(), torch.rand(2, 3, 9, 12)
+    options = {"iterations": 3, "sigma_alpha": 5.0}
+    beliefs = predict_with_crf(net, images, normalise=lambda x: x * 4 - 2, **options)
+    ((given, training, grad),) = seen
+    torch.testing.assert_close(given, images * 4 - 2)
+    assert not training
+    assert not grad
+    assert net.training
+    expected = crf.mean_field(torch.cat([given, -given], 1), images, **options)
+    torch.testing.assert_close(beliefs, expected)
+    torch.testing.assert_close(beliefs.sum(1), torch.ones(2, 9, 12))
+
+
+def test_crf_clears_specks_of_a_uniform_region():
+    images = torch.full((1, 3, 24, 24), 0.2)
+    images[..., 12:] = 0.9
+    logits = torch.zeros(1, 2, 24, 24)
+    logits[:, 1, :, 12:], logits[:, 0, :, :12] = 2.0, 2.0
+    logits[:, :, 5, 5], logits[:, :, 17, 20] = torch.tensor([0.0, 2.0]), torch.tensor([2.0, 0.0])
+
+    class Network(nn.Module):
+        def forward(self, x):
+            return logits
+
+    labels = predict_with_crf(Network(), images).argmax(1)
+    assert torch.equal(labels[0], (torch.arange(24) >= 12).long().expand(24, 24))
 
 
 def test_bad_input():
