@@ -1163,7 +1163,8 @@ if results:
         limits=(0, 1.1),
     ).show()
     gain, loss_of_iou = min(share[10]) - max(share[0]), sum(overlap[0]) - sum(overlap[10])
-    print(f"Even the worst run with weights finds {gain:.0%} more cells than the best run without.")
+    print(f"The worst run with weights finds {100 * gain:.0f} percent of the cells more")
+    print("than the best run without.", end=" ")
     print(f"The mean IoU changes by {-loss_of_iou / len(seeds):+.3f}.")
     if dataset == "cells" and steps >= 280 and len(seeds) >= 3:
         assert gain > 0.3, "with these weights the cells should come apart: check exercise 8.5"
