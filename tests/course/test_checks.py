@@ -1,4 +1,4 @@
-"""The exercise contract: helpful failures, no exception that escapes, nothing that fools a check."""
+"""The exercise contract: helpful failures, no escaping exception, nothing that fools a check."""
 
 from __future__ import annotations
 
