@@ -127,7 +127,8 @@ def _three_panels(
                 figure.colorbar(drawn, ax=axes[:2], shrink=0.85, pad=0.02)
         top = float(difference.max())
         # Rounding differs from machine to machine; below the tolerance it is not worth a picture.
-        shown = np.where(np.isinf(difference), np.nan, np.where(difference > tolerance, difference, 0))
+        shown = np.where(difference > tolerance, difference, 0.0)
+        shown = np.where(np.isinf(shown), np.nan, shown)
         scale = np.nanmax(shown, initial=0.0) or 1.0
         drawn = axes[2].imshow(shown, cmap=_colors("magma"), vmin=0.0, vmax=scale)
         figure.colorbar(drawn, ax=axes[2], shrink=0.85, pad=0.02)
