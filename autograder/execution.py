@@ -150,6 +150,7 @@ class KernelEngine:
         self._cache = cache
         self._threads = threads
         self._running: dict[str, Any] = {}
+        self._closed = False
         # A fresh process that has imported the worker forks each child in a few milliseconds.
         # nbclient alone takes seconds to import, and this process has threads, so it cannot fork.
         self._context = multiprocessing.get_context("forkserver")
@@ -193,6 +194,7 @@ class KernelEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+        self._closed = True
         for mark in list(self._running):
             self._end(mark)
 
@@ -215,6 +217,8 @@ class KernelEngine:
             self._threads,
             self._environment(folder),
         )
+        if self._closed:
+            return {"crashed": "grading was stopped"}
         child = self._context.Process(target=run_order, args=(order,))
         self._running[mark] = child
         child.start()

@@ -17,6 +17,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -166,18 +167,20 @@ def _settle_in(order: Order) -> None:
 
 async def _run_all(notebook: Any, order: Order, state: _State) -> None:
     deadline = time.monotonic() + order.limits.total_seconds
-    watch = asyncio.ensure_future(_die_with_parent())
+    watch = asyncio.ensure_future(_die_with_parent(order.reply.parent))
     try:
         await _run_until_done(notebook, order, state, deadline)
     finally:
         watch.cancel()
 
 
-async def _die_with_parent() -> None:
+async def _die_with_parent(folder: Path) -> None:
+    """End with everything that was started, when the command that started this is killed."""
     parent = multiprocessing.parent_process()
     while parent is None or parent.is_alive():
         await asyncio.sleep(1)
     kill_tree(os.getpid(), itself=False)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -187,7 +187,17 @@ def run_grading(
             result = outcome.result
             progress.update(task, advance=1, last=escape(result.name))
 
-        grade_and_record(classroom, template, engine, submissions, limits, jobs=jobs, watch=watch)
+        try:
+            grade_and_record(
+                classroom, template, engine, submissions, limits, jobs=jobs, watch=watch
+            )
+        except KeyboardInterrupt:
+            done = int(progress.tasks[task].completed)
+            raise AutograderError(
+                f"stopped: {done} of {len(submissions)} are in the gradebook; the same command "
+                "goes on with the others",
+                code=130,
+            ) from None
 
 
 def print_tables(console: Console, sheet: Sheet) -> None:

@@ -6,7 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import DOUBLE, DOUBLE_CHECK, LAB, SETUP, SQUARE, SQUARE_CHECK
+from tiny import (
+    DOUBLE,
+    DOUBLE_CHECK,
+    LAB,
+    SETUP,
+    SQUARE,
+    SQUARE_CHECK,
+    answered,
+    as_bytes,
+    moodle_zip,
+    released,
+)
 from typer.testing import CliRunner
 
 from autograder.cli import app
@@ -158,6 +169,28 @@ def test_an_unknown_lab_leaves_nothing_behind(tmp_path: Path) -> None:
     assert outcome.exit_code == 2
     assert "error: no such lab: 77" in outcome.output
     assert not (tmp_path / "new").exists()
+
+
+def test_collecting_into_a_new_class_releases_the_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_course(tmp_path / "course"))
+    outcome = CliRunner().invoke(app, ["collect", "../class", "9", "../none.zip"])
+    assert outcome.exit_code == 2
+    moodle_zip(tmp_path / "c.zip", {"Ann": b"", "Bob": as_bytes(answered(released()))})
+    outcome = CliRunner().invoke(app, ["collect", "../class", "9", "../c.zip"])
+    assert outcome.exit_code == 2
+    assert "no such lab: 9" in outcome.output
+    assert not (tmp_path / "class").exists()
+    outcome = CliRunner().invoke(app, ["collect", "../class", "1", "../c.zip"])
+    assert outcome.exit_code == 0, outcome.output
+    assert f"released {LAB} into" in outcome.output
+    assert "1 of 2 students" in outcome.output
+    assert f"Ann: {LAB}.ipynb is empty" in outcome.output
+    assert (tmp_path / "class" / "submitted" / "Bob" / LAB / f"{LAB}.ipynb").is_file()
+    again = CliRunner().invoke(app, ["collect", "../class", "1", "../c.zip"])
+    assert again.exit_code == 0
+    assert "released" not in again.output
 
 
 @pytest.mark.slow
