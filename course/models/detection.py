@@ -63,7 +63,7 @@ def check_boxes(boxes: Tensor, *, name: str = "boxes") -> None:
         )
 
 
-def check_proposals(images: Tensor, proposals: Sequence[Tensor]) -> None:
+def check_proposals(images: Tensor | Sequence[Tensor], proposals: Sequence[Tensor]) -> None:
     """Raise ValueError unless each image has proposals (M, 4) of positive size, M may be 0."""
     if isinstance(proposals, Tensor) or len(proposals) != len(images):
         raise ValueError(
@@ -76,7 +76,9 @@ def check_proposals(images: Tensor, proposals: Sequence[Tensor]) -> None:
             raise ValueError(f"proposals of image {i} must not be empty boxes: remove those")
 
 
-def check_targets(images: Tensor, targets: Sequence[Target], num_classes: int) -> None:
+def check_targets(
+    images: Tensor | Sequence[Tensor], targets: Sequence[Target], num_classes: int
+) -> None:
     """Raise ValueError unless each image has one target with good boxes and labels in range."""
     if len(targets) != len(images):
         raise ValueError(f"{len(images)} images need as many targets, got {len(targets)}")

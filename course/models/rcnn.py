@@ -58,6 +58,7 @@ class RCNN(nn.Module):
     Source: section 2.1; 1000 classes give 60,965,224 parameters.
     """
 
+    mean: Tensor
     svm_weight: Tensor
     svm_bias: Tensor
     box_weight: Tensor

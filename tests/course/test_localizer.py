@@ -260,29 +260,22 @@ def test_miniature_is_one_graph_for_the_compiler():
 
 
 @pytest.mark.slow
-def test_localising_is_learnt_and_global_pooling_destroys_the_position(record_property):
-    scenes = box_scenes(400, seed=0, count=(1, 1))
+def test_one_shape_a_picture_is_named_and_found_in_new_pictures(record_property):
+    scenes = box_scenes(700, seed=0, count=(1, 1))
     boxes, labels = torch.cat(scenes.boxes), torch.cat(scenes.labels) - 1
-    results = {}
-    for pool in (False, True):
-        torch.manual_seed(0)
-        net = Localizer.miniature(pool=pool)
-        optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
-        for _ in range(250):
-            batch = torch.randint(300, (16,))
-            loss = sum(net.loss(scenes.images[batch], labels[batch], boxes[batch], lam=5))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            logits, found = net.eval()(scenes.images[300:])
-        truth = relative_boxes(boxes[300:], (48, 48))
-        right = (logits.argmax(1) == labels[300:]).float().mean().item()
-        results["pooled" if pool else "grid"] = {
-            "label": right,
-            "label and box": localization_accuracy(logits, found, labels[300:], truth),
-        }
-    record_property("accuracy", results)
-    print(results)
-    assert results["grid"]["label and box"] > 0.7
-    assert results["pooled"]["label and box"] < results["grid"]["label and box"] - 0.3
+    net, steps, seen = Localizer.miniature(), 400, 600
+    optimizer = torch.optim.AdamW(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    for _ in range(steps):
+        batch = torch.randint(seen, (32,))
+        terms = net.loss(scenes.images[batch], labels[batch], boxes[batch], lam=5)
+        optimizer.zero_grad()
+        sum(terms).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        logits, found = net.eval()(scenes.images[seen:])
+    truth = relative_boxes(boxes[seen:], (48, 48))
+    label_and_box = localization_accuracy(logits, found, labels[seen:], truth)
+    record_property("label and box", label_and_box)
+    assert label_and_box > 0.85
