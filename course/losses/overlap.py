@@ -39,7 +39,8 @@ def soft_dice(
         squared: V-Net's form instead of the linear one.
         over_batch: sum over the batch before dividing.
         eps: added to numerator and denominator, in pixels.
-        ignore_index: label of pixels that count on neither side; `None` if there are none.
+        ignore_index: label of pixels that count on neither side; `None` if there are none, which
+            spares CUDA a look for them.
 
     Returns:
         (B, K), or (...) for masks; with `over_batch` (K,), or (...) without its first axis.

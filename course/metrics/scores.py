@@ -133,8 +133,8 @@ def dice_from_iou(iou: Score) -> Score:
     It does not hold for means over classes.
 
     Example:
-        >>> dice_from_iou(0.6)
-        0.7499999999999999
+        >>> dice_from_iou(1 / 3)
+        0.5
     """
     return 2 * iou / (1 + iou)
 

@@ -400,12 +400,13 @@ class TestInstances:
         assert match_instances(pred, target, iou=0.5).found == 1
 
     def test_below_a_half_the_number_of_matches_goes_first(self) -> None:
-        """A greedy match takes 4 with 1 (IoU 3/7) and ends; the assignment finds two."""
-        target = torch.tensor([[1, 1, 1, 1, 1, 2, 2, 2, 2, 2]])
-        pred = torch.tensor([[3, 3, 4, 4, 4, 4, 4, 0, 0, 0]])
-        matches = match_instances(pred, target, iou=0.2)
+        """4 with 1 alone has an IoU of 9/11, more than the sum of both matches that it prevents."""
+        target = torch.tensor([[1] * 10 + [2] * 3])
+        pred = torch.tensor([[3] + [4] * 10 + [0] * 2])
+        matches = match_instances(pred, target, iou=0.08)
         assert matches.pairs.tolist() == [[3, 1], [4, 2]]
-        assert matches.ious.tolist() == exactly([2 / 5, 2 / 8])
+        assert matches.ious.tolist() == exactly([1 / 10, 1 / 12])
+        assert match_instances(pred, target, iou=0.5).pairs.tolist() == [[4, 1]]
 
     @given(seed=st.integers(0, 2**31), threshold=st.sampled_from([0.3, 0.5, 0.8]))
     @settings(max_examples=25, deadline=None)

@@ -105,6 +105,15 @@ class TestLoop:
         assert same(nets[0], nets[1])
         assert not same(nets[0], nets[2])
 
+    def test_workers_change_nothing(self) -> None:
+        """Dropout included: without workers, reading a sample leaves its seed in the generators."""
+        nets = []
+        for workers in (0, 1):
+            net = make_net()
+            fit_quickly(net, Noisy(), steps=3, workers=workers)
+            nets.append(weights_of(net))
+        assert same(*nets)
+
     def test_leaves_the_callers_random_numbers_alone(self) -> None:
         def draw() -> tuple[float, float, float]:
             return torch.rand(1).item(), float(np.random.rand()), random.random()  # noqa: NPY002
@@ -167,7 +176,7 @@ class TestLoop:
             {"step": 5, "score": 3},
         ]
 
-    def test_bfloat16_keeps_float32_weights_and_says_nothing(self, capfd) -> None:
+    def test_bfloat16_keeps_float32_weights_and_says_nothing(self, capfd, caplog) -> None:
         # SGD, because Adam blows up rounding where a gradient is nearly 0 (a bias before a norm)
         run = partial(fit_quickly, data=cells(8, size=32), steps=3, optimizer=torch.optim.SGD)
         net, exact = make_net(), make_net()
@@ -178,6 +187,7 @@ class TestLoop:
             torch.testing.assert_close(a, b, atol=2e-3, rtol=0.02)
         assert not same(weights_of(net), weights_of(exact))
         assert capfd.readouterr() == ("", "")
+        assert caplog.records == []
 
     def test_channels_last_is_another_order_of_the_same_numbers(self) -> None:
         run = partial(fit_quickly, steps=3, optimizer=torch.optim.SGD)
