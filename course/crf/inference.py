@@ -162,13 +162,14 @@ def _iterate(log_p: Tensor, messages: list[tuple[float, Message]], iterations: i
     # No message is above the limit, and the network's own favourite is above 1 / K: the usual
     # subtraction of the maximum, the slowest part of a softmax, is then not needed.
     safe = bool(limit < 80)
+    all_classes = log_p.new_ones(log_p.shape[1], 1)
     for _ in range(iterations):
         exponent = log_p.clone()
         for w, message in messages:
             exponent.add_(message(beliefs), alpha=w)
         if safe:
             odds = exponent.exp_()
-            beliefs = odds.div_(odds.sum(dim=1, keepdim=True))
+            beliefs = odds.div_(odds @ all_classes)  # sums rows faster than sum()
         else:
             beliefs = exponent.softmax(dim=1)
     return beliefs

@@ -125,8 +125,10 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     offset = position - base
     rank = _ranks(offset) + base.sum(dim=0)
     # Rounding may leave the plane of sum 0; the coordinates that were rounded furthest go back.
-    back = (rank < 0).to(rank) - (rank > d).to(rank)
-    base, offset, rank = base + back, offset - back, (rank + (d + 1) * back).long()
+    back = (rank / (d + 1)).floor_()  # -1, 0 or 1
+    base.sub_(back)
+    offset.add_(back)
+    rank = rank.sub_(back, alpha=d + 1).long()
 
     by_rank = torch.empty_like(offset).scatter_(0, rank, offset)  # falling
     weights = torch.cat([1 + by_rank[d:] - by_rank[:1], (by_rank[:-1] - by_rank[1:]).flip(0)])
@@ -140,12 +142,13 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if math.prod(spans) >= 2**62:
         raise ValueError("features are too far apart for 64-bit keys: use a larger deviation")
     radix = cell.new_tensor([math.prod(spans[:i]) for i in range(d)] + [0])  # (d + 1,)
+    total = radix.sum()
     drop = torch.empty_like(rank).scatter_(0, rank, radix[:, None].expand_as(rank))
     keys = torch.empty_like(rank)
     keys[0] = ((cell - low[:, None]) * radix[:d, None]).sum(dim=0)
     for k in range(1, d + 1):
-        keys[k] = keys[k - 1] + radix.sum() - (d + 1) * drop[d + 1 - k]
-    return keys, weights, (d + 1) * radix - radix.sum()
+        keys[k] = keys[k - 1] + total - (d + 1) * drop[d + 1 - k]
+    return keys, weights, (d + 1) * radix - total
 
 
 def _embed(features: Tensor) -> Tensor:
