@@ -29,7 +29,7 @@ COMMANDS: dict[str, Entry] = {
     "zoo": Entry("autograder.commands.zoo", "Try the known wrong answers on the checks."),
     "doctor": Entry("autograder.commands.doctor", "Say what this machine lacks and the cure."),
     "collect": Entry("autograder.commands.grade", "Take in a class from a folder or an LMS zip."),
-    "grade": Entry("autograder.commands.grade", "Grade a class, safely and unattended."),
+    "grade": Entry("autograder.commands.grade", "Grade a class, several notebooks at a time."),
     "demo": Entry("autograder.commands.demo", "Grade an invented class and open the report."),
 }
 
