@@ -11,15 +11,9 @@ from pathlib import Path
 
 from autograder.classroom import Classroom
 from autograder.errors import AutograderError
-from autograder.execution import (
-    Engine,
-    KernelEngine,
-    Outcome,
-    Submission,
-    grade_class,
-    result_key,
-)
+from autograder.execution import Engine, Outcome, Submission, grade_class, result_key
 from autograder.intake import Entry, collect, kin_of, read_manifest, write_manifest
+from autograder.kernels import KernelEngine
 from autograder.limits import Limits
 from autograder.recorder import Recorder
 from autograder.records import Flag, read_result, write_whole

@@ -30,7 +30,8 @@ from nbgrader.preprocessors import (
 )
 from traitlets import Unicode
 
-from autograder.classroom import Classroom, quiet
+from autograder.classroom import Classroom
+from autograder.database import quiet
 from autograder.errors import AutograderError
 from autograder.execution import Outcome
 from autograder.records import write_result, write_whole

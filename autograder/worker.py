@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import logging
 import multiprocessing
 import os
 import resource
 import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +29,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from autograder.limits import Limits
+from autograder.processes import JOB_MARK, adopt_orphans, kill_tree
 
-__all__ = ["JOB_MARK", "Order", "run_order"]
+__all__ = ["Order", "run_order"]
 
-JOB_MARK = "AUTOGRADER_JOB"
 _INTERRUPT_GRACE = 5
 _START_SECONDS = 120
 _MOST_RESTARTS = 3
@@ -151,8 +149,7 @@ def _settle_in(order: Order) -> None:
     os.environ.update(order.environment)
     os.environ[JOB_MARK] = order.mark
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    adopt_orphans()
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: order.limits.file_bytes,
@@ -263,40 +260,3 @@ def _blame(cell: Any, state: _State, index: int, name: str, words: str) -> None:
     cell.outputs = [*cell.get("outputs", []), error]
     state.guilty.add(index)
     state.hit.append((index, words))
-
-
-def kill_tree(pid: int, *, itself: bool = True) -> int:
-    """Kill a process and all it started, until none is left; returns how many there were.
-
-    Helpers that are about to end by themselves are given half a second and do not count.
-    """
-    killed = 0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
-        psutil.wait_procs(root.children(recursive=True), timeout=0.5)
-        for _ in range(100):
-            tree = root.children(recursive=True)
-            for process in tree:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-                    killed += 1
-            psutil.wait_procs(tree, timeout=0.5)
-            if not tree:
-                break
-        if itself:
-            root.kill()
-    return killed
-
-
-def kill_marked(mark: str) -> int:
-    """Kill what carries a job's mark but left its tree; returns how many there were.
-
-    Only where the system shows the environment of a process (Linux, macOS).
-    """
-    killed = 0
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(JOB_MARK) == mark and process.pid != os.getpid():
-                process.kill()
-                killed += 1
-    return killed

@@ -110,7 +110,9 @@ def feedback(folder: ClassFolder, lab: LabName, only: Student = "") -> None:
     paths = write_feedback(sheet, only=chosen)
     if not paths:
         raise AutograderError("no graded notebook: run `autograder grade` first")
-    console.print(f"[green]✓[/] {len(paths)} pages in {sheet.classroom.root}/feedback")
+    console.print(
+        f"[green]✓[/] {len(paths)} page{'s' * (len(paths) > 1)} in {sheet.classroom.root}/feedback"
+    )
     console.print(f"next: autograder export {escape(str(folder))} {sheet.lab}", soft_wrap=True)
 
 
@@ -144,7 +146,7 @@ def write_reports(sheet: Sheet, *, out: Path | None = None, bom: bool = False) -
         write_whole(table, csv_text(sheet, bom=bom).encode("utf-8"))
         write_whole(page, report_page(summarise(sheet)))
     except OSError as error:
-        raise AutograderError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise AutograderError(f"cannot write the reports: {error.strerror}: {table}") from error
     return table, page
 
 
