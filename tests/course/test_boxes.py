@@ -46,6 +46,7 @@ class TestForms:
         assert torch.equal(B.to_xyxy(centres), corners)
 
     @given(box_list)
+    @settings(deadline=None)
     def test_round_trip(self, corners):
         torch.testing.assert_close(B.to_xyxy(B.to_cxcywh(corners)), corners)
 
@@ -547,6 +548,7 @@ class TestAveragePrecision:
         assert B.average_precision(none, none.bool(), 3, method="11-point") == 0
 
     @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(0, 10), st.randoms())
+    @settings(deadline=None)
     def test_equals_the_development_kit(self, verdicts, missed, random):
         n_gt = max(sum(verdicts) + missed, 1)
         hits = [sum(verdicts[: i + 1]) for i in range(len(verdicts))]

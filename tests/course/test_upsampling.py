@@ -122,6 +122,7 @@ class TestOverlap:
         assert U.overlap_count(3, 4, 2, 1).tolist() == [1, 2, 2, 2, 2, 1]
 
     @given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 4), st.integers(0, 3))
+    @settings(deadline=None)
     def test_equals_a_transposed_convolution_of_ones(self, n, k, s, p):
         if (n - 1) * s - 2 * p + k < 1:
             with pytest.raises(ValueError, match="no output"):
@@ -131,6 +132,7 @@ class TestOverlap:
         assert U.overlap_count(n, k, s, p).tolist() == expected[0, 0].tolist()
 
     @given(st.integers(1, 8), st.integers(1, 4))
+    @settings(deadline=None)
     def test_even_inside_exactly_if_the_stride_divides_the_kernel(self, k, s):
         inside = U.overlap_count(30, k, s)[k:-k]
         assert (inside.unique().numel() == 1) == (k % s == 0)

@@ -26,6 +26,7 @@ class TestGrid:
         ]  # fmt: skip
 
     @given(*[st.integers(0, 40)] * 2, *[st.integers(1, 12)] * 4)
+    @settings(deadline=None)
     def test_count_and_coverage(self, h, w, kh, kw, sh, sw):
         boxes = W.window_grid(h, w, (kh, kw), (sh, sw))
         rows = (h - kh) // sh + 1 if h >= kh else 0
