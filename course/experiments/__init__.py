@@ -1,0 +1,9 @@
+"""Experiments: any system of the course on any data set, from one command line.
+
+* `course.experiments.systems`: the table of systems, with papers and published sizes;
+* `course.experiments.sets`: data sets by name, cut to one size and to what a task needs;
+* `course.experiments.tasks`: what is trained and measured: pixels, objects, or whole images;
+* `course.experiments.run`: one run with a folder of its own, which a kill cannot spoil.
+
+The command `course train` (`course.cli`) is a thin coat over `run`.
+"""

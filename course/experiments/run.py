@@ -1,0 +1,184 @@
+"""One run: a system, a data set and a seed in; a folder with everything that came out.
+
+The folder holds `config.json` (what was asked, and the versions that answered), `run.ckpt` (from
+which a killed run goes on, to the same end), `weights.pt`, `history.csv`, `metrics.csv`, and
+`curves.png` with its description in `curves.txt`.
+"""
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from course.experiments.systems import find_system
+
+__all__ = ["Config", "Result", "run"]
+
+_MAY_DIFFER = {"device", "workers", "parameters", "versions"}  # between the parts of one run
+
+
+@dataclass(frozen=True)
+class Config:
+    """What defines a run; None lets the system or the data set choose.
+
+    >>> Config("UNet", "cells", steps=5).batch_size
+    8
+    """
+
+    system: str
+    data: str
+    steps: int
+    seed: int = 0
+    batch_size: int = 8
+    lr: float | None = None
+    width: int | None = None
+    size: int = 64
+    train: int | None = None
+    test: int | None = None
+    evaluate_every: int | None = None
+    checkpoint_every: int = 50
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run lies, and what it reached at its end."""
+
+    folder: Path
+    metrics: Mapping[str, float]
+
+
+def run(config: Config, folder: str | os.PathLike[str], *, resume: bool = True) -> Result:
+    """Train and measure, or go on with a run that was killed, or report a finished one.
+
+    Raises:
+        ValueError: a name or number that does not fit, or a folder that holds another run.
+        FileNotFoundError: a real data set is not there.
+        FloatingPointError: the loss becomes infinite or nan.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tiny = Config("SegNetBasic", "lines", steps=2, width=2, size=32, train=4, test=2)
+    ...     result = run(tiny, folder)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['config.json', 'curves.png', 'curves.txt', 'history.csv', 'metrics.csv', 'run.ckpt',
+     'weights.pt']
+    """
+    system = find_system(config.system)
+    folder = Path(folder)
+    described = _described(config)
+    if resume:
+        _check_same_run(folder, described)
+    import torch
+
+    from course.experiments.sets import load_set
+    from course.experiments.tasks import make_task
+    from course.training import fit, poly_lr
+
+    parts = load_set(
+        config.data,
+        task=system.task,
+        size=config.size,
+        train=config.train,
+        test=config.test,
+        seed=config.seed,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        net = system.build(len(parts.class_names), parts.channels, config.size, width=config.width)
+    described["parameters"] = sum(p.numel() for p in net.parameters())
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "config.json", json.dumps(described, indent=1) + "\n")
+    task = make_task(system, parts.train, parts.test, parts.class_names)
+    model = task.wrap(net)
+    history = fit(
+        model,
+        parts.train,
+        task.loss,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        lr=system.lr if config.lr is None else config.lr,
+        optimizer=partial(torch.optim.AdamW, weight_decay=1e-4),
+        schedule=poly_lr,
+        seed=config.seed,
+        device=config.device,
+        devices=config.devices,
+        precision=config.precision,
+        workers=config.workers,
+        evaluate=task.evaluate,
+        evaluate_every=config.evaluate_every or max(1, config.steps // 5),
+        checkpoint=folder / "run.ckpt",
+        checkpoint_every=config.checkpoint_every,
+        resume=resume,
+    )
+    metrics = {k: v for k, v in history.metrics[-1].items() if k != "step"}
+    metrics |= task.finish(model)
+    if int(os.environ.get("RANK", 0)) == 0:
+        torch.save(net.state_dict(), folder / "weights.pt")
+        history.save(folder / "history.csv")
+        _write_metrics(folder / "metrics.csv", metrics)
+        _draw(folder, config, history, task.main_metric)
+    return Result(folder, metrics)
+
+
+def _described(config: Config) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    versions = {"python": platform.python_version(), "torch": version("torch")}
+    system = find_system(config.system)
+    values = asdict(config) | {"system": system.name, "paper": system.paper}
+    values["lr"] = system.lr if config.lr is None else config.lr
+    return values | {"versions": versions}
+
+
+def _check_same_run(folder: Path, described: Mapping[str, Any]) -> None:
+    path = folder / "config.json"
+    if not path.exists():
+        if (folder / "run.ckpt").exists():
+            raise ValueError(f"{folder} has a checkpoint but no config.json: choose another --out")
+        return
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no configuration of a run: {error}") from error
+    for name, value in described.items():
+        if name not in _MAY_DIFFER and saved.get(name) != value:
+            raise ValueError(
+                f"{folder} holds a run with {name} = {saved.get(name)!r}, this one has {value!r}: "
+                "choose another --out, or --no-resume to replace it"
+            )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial_path = path.with_name(path.name + ".partial")
+    partial_path.write_text(text, encoding="utf-8")
+    os.replace(partial_path, path)
+
+
+def _write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["metric", "value"])
+        writer.writerows((name, f"{value:.6g}") for name, value in metrics.items())
+
+
+def _draw(folder: Path, config: Config, history: Any, metric: str) -> None:
+    from course.plots import curves
+
+    lines = {"loss": (history.step, history.loss)}
+    measured = [(row["step"], row[metric]) for row in history.metrics if metric in row]
+    if measured:
+        lines[metric] = tuple(map(list, zip(*measured)))
+    title = f"{find_system(config.system).name} on {config.data}"
+    picture = curves(lines, title=title)
+    picture.save(folder / "curves.png")
+    _write(folder / "curves.txt", picture.alt + "\n")
