@@ -10,7 +10,6 @@ Reference: Ronneberger, Fischer, Brox, MICCAI 2015, section 3, eq. 2: w0 = 10, s
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,7 +17,6 @@ from torch import Tensor
 __all__ = ["border_weights"]
 
 _NEGLIGIBLE = 1e-5  # cells whose border term would fall below this are not looked for
-Shift = tuple[tuple[int, int], tuple[int, int]]
 
 
 def border_weights(
@@ -84,55 +82,48 @@ def _two_nearest(maps: Tensor, reach: float) -> tuple[Tensor, Tensor]:
     """
     first_reach, second_reach = int(reach / 2), max(int(reach - 1), 0)  # d1 <= d2, d1 >= 1
     label_bits = int(maps.max()).bit_length()
-    far = 2 * second_reach**2 + 1 << label_bits
-    dtype = torch.int32 if 4 * far < 2**31 else torch.int64
-    if 4 * far >= 2**63:
+    largest = 2 * second_reach**2 + 1 << label_bits
+    dtype, far = (torch.int32, 2**30) if largest <= 2**30 else (torch.int64, 2**62)
+    if largest > far:
         raise ValueError(
             f"labels up to {int(maps.max())} with a reach of {reach:.0f} pixels overflow 64 bits: "
             "renumber the cells with torch.unique(labels, return_inverse=True)"
         )
     first = maps.to(dtype).masked_fill(maps == 0, far)
     second = torch.full_like(first, far)
-    first, second = _spread(first, second, 1, (second_reach, second_reach), label_bits)
-    first, second = _spread(first, second, 2, (first_reach, second_reach), label_bits)
+    first, second = _spread(first, second, 1, (second_reach, second_reach), label_bits, far)
+    first, second = _spread(first, second, 2, (first_reach, second_reach), label_bits, far)
     return (first >> label_bits).float().sqrt_(), (second >> label_bits).float().sqrt_()
 
 
 def _spread(
-    first: Tensor, second: Tensor, axis: int, reach: tuple[int, int], label_bits: int
+    first: Tensor, second: Tensor, axis: int, reach: tuple[int, int], label_bits: int, far: int
 ) -> tuple[Tensor, Tensor]:
     """Give every pixel the nearest two cells among the candidates of its neighbours on `axis`."""
-    mask = (1 << label_bits) - 1
-    nearest = first.clone()
-    for squared, shifts in _shifts(first.shape[axis], reach[0]):
-        moved = first + (squared << label_bits)
-        for here, there in shifts:
-            _lower(nearest.narrow(axis, *here), moved.narrow(axis, *there))
+    size, margin, mask = first.shape[axis], max(reach), (1 << label_bits) - 1
+    first, second = (_pad(x, axis, margin, far) for x in (first, second))
+
+    nearest = first.narrow(axis, margin, size).clone()
+    for step in range(-reach[0], reach[0] + 1):
+        moved = first.narrow(axis, margin + step, size) + (step * step << label_bits)
+        torch.minimum(nearest, moved, out=nearest)
 
     # Of a neighbour's two candidates take the first, or the second where the first is the cell that
     # this pixel already has. Comparisons and `where` are ten times slower than arithmetic in torch
     # on a CPU, so this is `second - gap * differs` with differs = 0 if the labels agree, else 1.
     label, wanted, gap = first & mask, nearest & mask, second - first
-    differs = (label ^ wanted).clamp_(max=1)
-    next_nearest = torch.addcmul(second, gap, differs, value=-1)
-    for squared, shifts in _shifts(first.shape[axis], reach[1]):
-        moved = second + (squared << label_bits)
-        for here, there in shifts:
-            differs = (label.narrow(axis, *there) ^ wanted.narrow(axis, *here)).clamp_(max=1)
-            other = moved.narrow(axis, *there).addcmul(gap.narrow(axis, *there), differs, value=-1)
-            _lower(next_nearest.narrow(axis, *here), other)
+    next_nearest, other = torch.full_like(nearest, far), torch.empty_like(nearest)
+    for step in range(-reach[1], reach[1] + 1):
+        there = axis, margin + step, size
+        torch.bitwise_xor(label.narrow(*there), wanted, out=other).clamp_(max=1)
+        torch.addcmul(second.narrow(*there), gap.narrow(*there), other, value=-1, out=other)
+        torch.minimum(next_nearest, other.add_(step * step << label_bits), out=next_nearest)
     return nearest, next_nearest
 
 
-def _shifts(size: int, reach: int) -> Iterator[tuple[int, tuple[Shift, Shift]]]:
-    """Squares of the steps 1 … `reach`, with what lands where: (start, length) here and there."""
-    for step in range(1, min(reach, size - 1) + 1):
-        early, late = (0, size - step), (step, size - step)
-        yield step * step, ((late, early), (early, late))
-
-
-def _lower(target: Tensor, other: Tensor) -> None:
-    torch.minimum(target, other, out=target)
+def _pad(candidates: Tensor, axis: int, margin: int, far: int) -> Tensor:
+    sides = (0, 0, margin, margin) if axis == 1 else (margin, margin)
+    return torch.nn.functional.pad(candidates, sides, value=far)
 
 
 def _check(labels: Tensor, w0: float, sigma: float) -> None:
