@@ -30,6 +30,8 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("autograder.commands.doctor", "Say what this machine lacks and the cure."),
     "collect": Entry("autograder.commands.grade", "Take in a class from a folder or an LMS zip."),
     "grade": Entry("autograder.commands.grade", "Grade a class, several notebooks at a time."),
+    "feedback": Entry("autograder.commands.grade", "Write the feedback pages of a class again."),
+    "export": Entry("autograder.commands.grade", "Write the points per question as a table."),
     "demo": Entry("autograder.commands.demo", "Grade an invented class and open the report."),
 }
 

@@ -46,7 +46,9 @@ from course.checks import Exercise, attempt, build, gradients, spy
 # %% role="setup"
 train, test = data.cell_images(dataset, train=200, test=40, size=crop)
 plots.outlines(
-    train.instances[:4], train.images[:4], title="Four training images and the outlines of their cells"
+    train.instances[:4],
+    train.images[:4],
+    title="Four training images and the outlines of their cells",
 )
 
 # %% [markdown]
@@ -86,6 +88,7 @@ plots.bars(
 #    the double, then two sizes for the convolutions.
 # 3. The first line is `sizes = [n]`; the first line of the loop is
 #    `sizes += [sizes[-1] - 2, sizes[-1] - 4]`.
+
 
 # %% exercise="8.1" role="gap"
 def unet_sizes(n: int, depth: int = 4) -> list[int]:
@@ -210,13 +213,15 @@ plots.bars(
 
 # %% [markdown] exercise="8.2" role="contract" title="The smallest input that fits" minutes=10
 # - `out`: side that must be labelled, at least 1; `depth`: number of poolings.
-# - Result: the smallest `n` that `unet_sizes` accepts and whose output is at least `out`.
+# - Result: the smallest legal `n` whose output is at least `out`.
 # - `out` below 1 raises `ValueError`.
 
 # %% [markdown] exercise="8.2" role="hints"
 # 1. The border that a network loses does not depend on the size of the input.
-# 2. Start at `out` plus that loss and go up until `unet_sizes` accepts the size.
+# 2. Start at `out` plus that loss and go up to the next legal size: by the formula above, `n + 4`
+#    must be a multiple of $2^d$. (Or ask your `unet_sizes` whether it accepts the size.)
 # 3. `n = out + 12 * 2**depth - 8`
+
 
 # %% exercise="8.2" role="gap"
 def valid_input_for(out: int, depth: int = 4) -> int:
@@ -228,12 +233,9 @@ def valid_input_for(out: int, depth: int = 4) -> int:
     if out < 1:
         raise ValueError(f"the output must have at least one pixel, got {out}")
     n = out + 12 * 2**depth - 8
-    while True:
-        try:
-            unet_sizes(n, depth)
-            return n
-        except ValueError:
-            n += 1
+    while (n + 4) % 2**depth:
+        n += 1
+    return n
     ### END SOLUTION
 
 
@@ -337,6 +339,7 @@ plots.draw_tiles(
 # 2. Going on, the rows read 0, 1, …, H−1, H−2, …, 1, 0, 1, …: a triangle wave with period 2(H−1).
 # 3. `index = torch.arange(-before, length + after) % period`
 
+
 # %% exercise="8.3" role="gap"
 def tile_margin(depth: int = 4) -> int:
     """Pixels that a U-Net without padding loses on one side. Worked number: tile_margin(4) is 92."""
@@ -350,6 +353,7 @@ def mirror_pad(image: Tensor, left: int, top: int, right: int, bottom: int) -> T
 
     Worked number: the row 1 2 3 with left=2 and right=1 becomes 3 2 1 2 3 2.
     """
+
     ### BEGIN SOLUTION
     def mirrored(before: int, length: int, after: int) -> Tensor:
         period = max(2 * (length - 1), 1)
@@ -515,6 +519,7 @@ plots.compare(
 # grid, and with random weights about one label in ten changes.
 # [Ronneberger et al. 2015, §2; the phase condition is ours]
 
+
 # %% exercise="8.4" role="look"
 def pooled(x: Tensor) -> Tensor:
     """A network in miniature: mean of 4 × 4 pixels, drawn large again."""
@@ -537,6 +542,7 @@ print("from column 2:", pooled(ramp[..., 2:14])[0, 0, 0, 2:10].tolist(), "the sa
 # 2. Input of the tile with output corner `(x0, y0)`, in the padded image: from `(x0, y0)`, side
 #    `tile`. Why is there no `- border`?
 # 3. `step = (tile - 2 * border) // multiple * multiple`
+
 
 # %% exercise="8.4" role="gap"
 def predict_tiled(
@@ -722,6 +728,7 @@ plots.bars(
 #    pixel. For the distance to cell 3 you want False exactly on cell 3.
 # 3. `d1, d2 = distances.sort(dim=0).values[:2]`
 
+
 # %% exercise="8.5" role="gap"
 def border_weights(labels: Tensor, w0: float = 10.0, sigma: float = 5.0) -> Tensor:
     """U-Net's loss weights (H, W) float32 for a map of cells (H, W) int64.
@@ -763,7 +770,9 @@ with check("the row through both cells", points=2):
             "You add the squares; the formula squares the sum: (d1 + d2)**2.": balance[2]
             + torch.tensor([0, 0, 0, 9.0484, 9.0484, 0, 0, 0, 4.7711]),
             "The border term belongs on the background only, not inside cells.": balance[2]
-            + torch.tensor([6.0653, 7.2615, 8.3527, 8.3527, 8.3527, 8.3527, 7.2615, 6.0653, 3.7531]),
+            + torch.tensor(
+                [6.0653, 7.2615, 8.3527, 8.3527, 8.3527, 8.3527, 7.2615, 6.0653, 3.7531]
+            ),
             "Both distances are to the nearest cell: d2 is to the second nearest.": balance[2]
             + torch.tensor([0, 0, 0, 9.2312, 9.2312, 0, 0, 0, 9.2312]),
             "Divide by 2 * sigma**2: the 2 is missing.": balance[2]
@@ -913,6 +922,7 @@ plots.bars(
 # 2. Slice the last two dimensions only, and concatenate along dimension 1.
 # 3. `top = (skip.shape[-2] - up.shape[-2]) // 2`
 
+
 # %% exercise="8.6" role="gap"
 def crop_and_concat(skip: Tensor, up: Tensor) -> Tensor:
     """Centre of `skip` (B, C1, H1, W1) and `up` (B, C2, H2, W2) along the channels.
@@ -1008,7 +1018,9 @@ with check.hidden("gradients reach every part", points=1):
     found = step.gradients(torch.rand(1, 2, 12, 12), torch.rand(1, 4, 5, 5))
     for name in ("up.weight", "first.weight", "second.weight"):
         check.true(bool((found[name] != 0).any()), f"No gradient reaches {name}.")
-    for part in gradients(crop_and_concat, torch.rand(1, 1, 6, 6), torch.rand(1, 1, 4, 4), wrt=(0, 1)):
+    for part in gradients(
+        crop_and_concat, torch.rand(1, 1, 6, 6), torch.rand(1, 1, 4, 4), wrt=(0, 1)
+    ):
         check.equal(float(part.sum()), 16.0)
 ### END HIDDEN TESTS
 check.score()
@@ -1039,6 +1051,7 @@ plots.compare(
 # Now your functions train a network. It is a U-Net of depth 2 whose way up is made of your
 # `UpStep`; images are continued by your `mirror_pad`; the loss uses your `border_weights`, once with
 # $w_0 = 0$ and once with $w_0 = 10$. Three seeds each, so that one lucky start does not decide.
+
 
 # %% role="setup"
 class SmallUNet(nn.Module):

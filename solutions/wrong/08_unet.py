@@ -186,6 +186,20 @@ def valid_input_for(out, depth=4):
     return n
 
 
+# %% exercise="8.2" name="asks unet_sizes" right=True
+# Any size that the first exercise accepts is legal.
+def valid_input_for(out, depth=4):
+    if out < 1:
+        raise ValueError(f"out must be at least 1, got {out}")
+    n = out + 12 * 2**depth - 8
+    while True:
+        try:
+            unet_sizes(n, depth)
+            return n
+        except ValueError:
+            n += 1
+
+
 # %% exercise="8.2" name="closed form" right=True
 # Solve for the side at the bottom and round it up.
 def valid_input_for(out, depth=4):
@@ -331,9 +345,7 @@ def tile_plan(h, w, step):
     def starts(length):
         return sorted({max(min(s, length - step), 0) for s in range(0, length, step)})
 
-    return [
-        (x, y, min(x + step, w), min(y + step, h)) for y in starts(h) for x in starts(w)
-    ]
+    return [(x, y, min(x + step, w), min(y + step, h)) for y in starts(h) for x in starts(w)]
 
 
 # %% exercise="8.3" name="mirrors once only" caught="hidden"
