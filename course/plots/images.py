@@ -106,10 +106,10 @@ def show_masks(
             axis.set_title(name)
             for k in painted:
                 paint(axis, mask == k, k)
-        handles = [swatch(k, f"{_name(k, class_names)} {shares[k]:.0%}") for k in painted]
+        handles = [swatch(k, f"{_name(k, class_names)} {_percent(shares[k])}") for k in painted]
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
-        text = ", ".join(f"{_name(k, class_names)} {100 * s:.0f} %" for k, s in shares.items())
+        text = ", ".join(f"{_name(k, class_names)} {_percent(s)}" for k, s in shares.items())
         what = f"{counted(len(arrays), 'image')} with class masks"
         return render(figure, f"{lead(title)}{what}. Share of the pixels: {text}.")
 
@@ -118,3 +118,7 @@ def _name(label: int, class_names: Sequence[str]) -> str:
     if label == IGNORE:
         return "ignored"
     return class_names[label] if 0 <= label < len(class_names) else f"class {label}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "below 1 %"

@@ -142,4 +142,6 @@ def swatch(label: int, text: str) -> Any:
 
 
 def _hatch(label: int) -> str:
-    return "xxx" if label == IGNORE else HATCHES[label % len(HATCHES)]
+    # the second eight classes have the colours of the first, so they get other hatches
+    again = label // len(HATCHES)
+    return "xxx" if label == IGNORE else HATCHES[(label + 3 * again) % len(HATCHES)]

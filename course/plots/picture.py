@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Note", "Picture", "Table", "render"]
 
-_LARGEST = 90_000  # bytes of a PNG: notebooks keep every picture, and a repository every notebook
+_LARGEST = 99_000  # bytes of a PNG: notebooks keep every picture, and a repository every notebook
 _DPI = (90, 70, 55)
 
 
@@ -53,6 +53,7 @@ class Picture(_Shown):
     Args:
         png: the bytes of the image file.
         alt: what the picture shows, in sentences, with the numbers.
+        width: how wide to show it, in CSS pixels; `None` is as wide as the PNG.
         figure: the matplotlib figure it was made from, to change or to save in another format.
 
     Example:
@@ -66,12 +67,14 @@ class Picture(_Shown):
 
     png: bytes = field(repr=False)
     alt: str
+    width: int | None = field(default=None, repr=False)
     figure: Figure | None = field(default=None, repr=False, compare=False)
 
     def _html(self) -> str:
         data = base64.b64encode(self.png).decode("ascii")
+        width = f'width="{self.width}" ' if self.width else ""
         return (
-            f'<img alt="{escape(self.alt)}" style="max-width: 100%; height: auto" '
+            f'<img alt="{escape(self.alt)}" {width}style="max-width: 100%; height: auto" '
             f'src="data:image/png;base64,{data}">'
         )
 
@@ -157,29 +160,40 @@ def render(figure: Figure, alt: str) -> Picture:
     """
     if not alt.strip():
         raise ValueError("expected a description with the numbers of the picture; got empty text")
-    png = b""
+    png, width = b"", None
     for dpi in _DPI:
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer,
-            format="png",
-            dpi=dpi,
-            bbox_inches="tight",
-            pad_inches=0.08,
-            metadata={"Software": None},
-        )
-        png = buffer.getvalue()
-        png = png if len(png) <= _LARGEST else _smaller(png)
+        png = _drawn(figure, dpi)
+        width = width or int.from_bytes(png[16:20], "big")  # shown as wide whatever the resolution
+        if len(png) > _LARGEST:
+            png = _fewer_colors(png)
         if len(png) <= _LARGEST:
             break
-    return Picture(png, alt, figure)
+    return Picture(png, alt, width, figure)
 
 
-def _smaller(png: bytes) -> bytes:
-    """The same picture with 256 colours, about a third of the bytes."""
+def _drawn(figure: Figure, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer,
+        format="png",
+        dpi=dpi,
+        bbox_inches="tight",  # also keeps a title or a legend that is wider than the figure
+        pad_inches=0.08,
+        metadata={"Software": None},
+    )
+    return buffer.getvalue()
+
+
+def _fewer_colors(png: bytes) -> bytes:
+    """The same picture with 256 colours, a third of the bytes or less."""
     from PIL import Image
 
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").quantize(256).save(buffer, format="png", optimize=True)
+        # Maximum coverage keeps rare colours, such as those of a legend, which the default method
+        # merges. `kmeans` stops the refinement when fewer pixels than that change their colour.
+        few = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, kmeans=20_000, dither=Image.Dither.NONE
+        )
+        few.save(buffer, format="png", optimize=True)
     return buffer.getvalue()

@@ -27,7 +27,7 @@ PALETTE = (
     "#56B4E9",  # sky
     "#D55E00",  # vermilion
     "#F0E442",  # yellow
-    "#000000",  # black
+    "#882255",  # wine, where Okabe and Ito have black: black is lost on dark images
 )
 HATCHES = ("//", "..", "\\\\", "xx", "||", "oo", "--", "++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
