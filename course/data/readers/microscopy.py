@@ -40,6 +40,8 @@ class ISBI2012(Reader):
         ValueError: the split is unknown, or images and labels do not match.
 
     Example:
+        >>> ISBI2012.class_names
+        ('membrane', 'cell')
         >>> ISBI2012()[0]["mask"].shape  # doctest: +SKIP
         torch.Size([512, 512])
     """
@@ -112,6 +114,8 @@ class DSB2018(Reader):
         ValueError: split or kind is unknown.
 
     Example:
+        >>> DSB2018.class_names
+        ('background', 'nucleus')
         >>> DSB2018(split="test")[0]["instances"].max()  # doctest: +SKIP
         tensor(32)
     """
@@ -177,9 +181,9 @@ class DSB2018(Reader):
         if split != "all" and given.is_file():
             return given.read_text().split()
         train = self.folder / "stage1_train"
-        if not train.is_dir():
+        ids = sorted(path.name for path in train.glob("*") if path.is_dir())
+        if not ids:
             raise self._missing(train)
-        ids = sorted(path.name for path in train.iterdir() if path.is_dir())
         turn = {"test": (0,), "val": (1,), "train": tuple(range(2, 10)), "all": tuple(range(10))}
         return [image_id for i, image_id in enumerate(ids) if i % 10 in turn[split]]
 

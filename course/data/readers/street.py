@@ -38,6 +38,8 @@ class CamVid(Reader):
         ValueError: the split is unknown, or a label file holds other ids than 0 to 11.
 
     Example:
+        >>> CamVid.class_names.index("bicyclist")
+        10
         >>> CamVid()[0]["mask"].shape  # doctest: +SKIP
         torch.Size([360, 480])
     """
@@ -107,6 +109,8 @@ class PennFudan(Reader):
         ValueError: the split is unknown.
 
     Example:
+        >>> PennFudan.class_names
+        ('background', 'pedestrian')
         >>> PennFudan()[0]["boxes"]  # doctest: +SKIP
         tensor([[ 67.,  92., 191., 380.]])
     """
@@ -147,6 +151,8 @@ class PennFudan(Reader):
         if split != "all" and given.is_file():
             return given.read_text().split()
         names = sorted(path.stem for path in (self.folder / "PNGImages").glob("*.png"))
+        if not names:
+            raise self._missing(self.folder / "PNGImages")
         tenth = len(names) // 10
         ends = {
             "train": (0, len(names) - 2 * tenth),

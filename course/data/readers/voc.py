@@ -83,6 +83,8 @@ class VOC(_WithBoxes):
         ValueError: an argument is unknown.
 
     Example:
+        >>> len(VOC.class_names), VOC.class_names[15]
+        (21, 'person')
         >>> VOC(split="val")[0]["mask"].unique()  # doctest: +SKIP
         tensor([  0,  15, 255])
     """
@@ -147,6 +149,8 @@ class Pets(_WithBoxes):
         ValueError: an argument is unknown.
 
     Example:
+        >>> Pets.class_names
+        ('background', 'pet')
         >>> Pets()[0]["mask"].unique()  # doctest: +SKIP
         tensor([  0,   1, 255])
     """
@@ -219,6 +223,8 @@ class BCCD(_WithBoxes):
         ValueError: the split is unknown.
 
     Example:
+        >>> BCCD.class_names
+        ('background', 'RBC', 'WBC', 'Platelets')
         >>> BCCD()[0]["labels"].unique()  # doctest: +SKIP
         tensor([1, 2, 3])
     """
