@@ -4,12 +4,14 @@
 do and exit code 2; a run whose loss diverges ends with exit code 1.
 """
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from course.experiments.systems import SYSTEMS, find_system
+from course.experiments.systems import SYSTEMS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -84,9 +86,7 @@ def train(
         workers=workers,
     )
     try:
-        found = find_system(system)
-        typer.echo(f"{found.name} ({found.paper}) on {data}, {steps} steps, seed {seed}, in {out}")
-        result = run(config, out, resume=resume)
+        result = run(config, out, resume=resume, announce=_print_settings)
     except (ValueError, TypeError, OSError) as error:
         _fail(error, 2)
     except FloatingPointError as error:
@@ -95,24 +95,53 @@ def train(
     typer.echo(f"weights, history, metrics and curves: {result.folder}")
 
 
-def _print_metrics(metrics) -> None:
+def _print_settings(settings: Mapping[str, Any]) -> None:
+    versions = settings["versions"]
+    shown = {k: v for k, v in settings.items() if v is not None and k != "versions"}
+    _print_table("setting", {**shown, **versions})
+
+
+def _print_metrics(metrics: Mapping[str, float]) -> None:
+    _print_table("metric", {name: f"{value:.4f}" for name, value in metrics.items()})
+
+
+def _print_table(title: str, rows: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("metric", "value", box=None)
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.4f}")
+    table = Table(title, "value", box=None)
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,}" if name == "parameters" else str(value))
     Console().print(table)
 
 
 def _fail(error: Exception, code: int) -> None:
-    typer.secho("error: " + " ".join(str(error).split()), fg=typer.colors.RED, err=True)
+    _print_error(str(error))
     raise typer.Exit(code) from error
 
 
-def main() -> None:
-    """Run the command line (the `course` script of the package)."""
-    app(prog_name="course")
+def _print_error(message: str) -> None:
+    typer.secho("error: " + " ".join(message.split()), fg=typer.colors.RED, err=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line (the `course` script of the package); leaves by SystemExit."""
+    command = typer.main.get_command(app)
+    try:
+        code = command(arguments, prog_name="course", standalone_mode=False)
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        explain = getattr(error, "format_message", None)  # of a wrong option or argument
+        if explain is None:
+            raise
+        message = explain()
+        if "Usage:" in message:  # no argument at all: the message is the help
+            typer.echo(message)
+        elif message:  # or the help has been printed already
+            _print_error(f"{message.rstrip('.')}; see course --help")
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import csv
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -56,8 +56,16 @@ class Result:
     metrics: Mapping[str, float]
 
 
-def run(config: Config, folder: str | os.PathLike[str], *, resume: bool = True) -> Result:
+def run(
+    config: Config,
+    folder: str | os.PathLike[str],
+    *,
+    resume: bool = True,
+    announce: Callable[[Mapping[str, Any]], None] = lambda described: None,
+) -> Result:
     """Train and measure, or go on with a run that was killed, or report a finished one.
+
+    `announce` gets what `config.json` will hold before training starts.
 
     Raises:
         ValueError: a name or number that does not fit, or a folder that holds another run.
@@ -83,6 +91,7 @@ def run(config: Config, folder: str | os.PathLike[str], *, resume: bool = True) 
     from course.experiments.tasks import make_task
     from course.training import fit, poly_lr
 
+    _check_device(config.device, config.devices)
     parts = load_set(
         config.data,
         task=system.task,
@@ -95,6 +104,7 @@ def run(config: Config, folder: str | os.PathLike[str], *, resume: bool = True) 
         torch.manual_seed(config.seed)
         net = system.build(len(parts.class_names), parts.channels, config.size, width=config.width)
     described["parameters"] = sum(p.numel() for p in net.parameters())
+    announce(described)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "config.json", json.dumps(described, indent=1) + "\n")
     task = make_task(system, parts.train, parts.test, parts.class_names)
@@ -139,12 +149,23 @@ def _described(config: Config) -> dict[str, Any]:
     return values | {"versions": versions}
 
 
+def _check_device(device: str, devices: int) -> None:
+    import torch
+
+    there = {"cpu": devices, "auto": devices, "cuda": torch.cuda.device_count()}
+    there["mps"] = int(torch.backends.mps.is_available())
+    if device not in there:
+        raise ValueError(f"expected the device auto, cpu, cuda or mps, got {device!r}")
+    if there[device] < devices:
+        raise ValueError(f"expected {devices} {device} devices, this machine has {there[device]}")
+
+
 def _check_same_run(folder: Path, described: Mapping[str, Any]) -> None:
+    if not (folder / "run.ckpt").exists():
+        return  # nothing to go on with, whatever else lies there
     path = folder / "config.json"
     if not path.exists():
-        if (folder / "run.ckpt").exists():
-            raise ValueError(f"{folder} has a checkpoint but no config.json: choose another --out")
-        return
+        raise ValueError(f"{folder} has a checkpoint but no config.json: choose another --out")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -193,7 +193,7 @@ def resized(sample: dict[str, Tensor], size: int) -> dict[str, Tensor]:
         out["mask"] = scale(mask, (size, size), mode="nearest-exact")[0, 0].long()
     if "boxes" in sample:
         factors = torch.tensor([size / width, size / height] * 2)
-        out["boxes"] = sample["boxes"] * factors
+        out["boxes"] = (sample["boxes"] * factors).clamp(max=size)  # rounding may pass the border
     return out
 
 
