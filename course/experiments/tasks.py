@@ -53,11 +53,12 @@ class Task:
         """Do what follows the last step, and measure it; most systems have nothing."""
         return {}
 
-    def batches(self, device: torch.device) -> Iterator[tuple[Tensor, list[dict[str, Tensor]]]]:
-        """Yield the test samples in batches, images on the device."""
+    def batches(self, model: nn.Module) -> Iterator[tuple[Tensor, list[dict[str, Tensor]]]]:
+        """Yield the test samples in batches, the images as the model wants them."""
+        like = next(model.parameters())
         for start in range(0, len(self.test), _BATCH):
             samples = [self.test[i] for i in range(start, min(start + _BATCH, len(self.test)))]
-            yield torch.stack([s["image"] for s in samples]).to(device), samples
+            yield torch.stack([s["image"] for s in samples]).to(like), samples
 
 
 class Segmentation(Task):
@@ -79,7 +80,7 @@ class Segmentation(Task):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         matrix = ConfusionMatrix(len(self.class_names))
-        for images, samples in self.batches(_device(model)):
+        for images, samples in self.batches(model):
             masks = torch.stack([s["mask"] for s in samples]).to(images.device)
             matrix.update(model(images).argmax(1), masks)
         scores = {
@@ -141,21 +142,22 @@ class Detection(Task):
 
     def loss(self, output: "Pending", batch: dict[str, Any]) -> Tensor:
         targets = [{"boxes": b, "labels": k} for b, k in zip(batch["boxes"], batch["labels"])]
-        arguments: list[Any] = [output.images, targets]
+        # Fabric hands every output back in float32, images on their way included.
+        images = output.images.to(next(output.net.parameters()).dtype)
+        arguments: list[Any] = [images, targets]
         if _takes_proposals(output.net):
             indices = batch["index"].tolist()
-            arguments.append([self.proposals("train", i).to(output.images.device) for i in indices])
-        with torch.autocast(
-            output.images.device.type, dtype=output.autocast, enabled=output.autocast is not None
-        ):
+            arguments.append([self.proposals("train", i).to(images.device) for i in indices])
+        mixed = output.autocast
+        with torch.autocast(images.device.type, dtype=mixed, enabled=mixed is not None):
             terms = output.net.loss(*arguments)  # type: ignore[operator]
         return torch.stack([term.float() for term in terms.values()]).sum()
 
     def evaluate(self, model: nn.Module, **options: Any) -> Mapping[str, float]:
         net: Any = model.net
         found, truth = [], []
-        for images, samples in self.batches(_device(model)):
-            arguments: list[Any] = [images.to(next(net.parameters()).dtype)]
+        for images, samples in self.batches(model):
+            arguments: list[Any] = [images]
             if _takes_proposals(net):
                 indices = [int(s["index"]) for s in samples]
                 arguments.append([self.proposals("test", i).to(images.device) for i in indices])
@@ -171,10 +173,11 @@ class Detection(Task):
         net: Any = model.net
         if not isinstance(net, RCNN):
             return {}
+        like = next(net.parameters())
         samples = [self.train[i] for i in range(min(len(self.train), _SOLVED))]
         fit_stages(
             net,
-            [s["image"].to(_device(net)) for s in samples],
+            [s["image"].to(like) for s in samples],
             [{"boxes": s["boxes"], "labels": s["labels"]} for s in samples],
             [self.proposals("train", i) for i in range(len(samples))],
             C=0.1,
@@ -213,7 +216,7 @@ class Detector(nn.Module):
     def forward(self, images: Tensor) -> Pending:
         kind = images.device.type
         mixed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        return Pending(self.net, images.to(next(self.parameters()).dtype), mixed)
+        return Pending(self.net, images, mixed)
 
 
 class Localization(Task):
@@ -232,7 +235,7 @@ class Localization(Task):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         rows = []
-        for images, samples in self.batches(_device(model)):
+        for images, samples in self.batches(model):
             labels, truth = _largest([s["boxes"] for s in samples], [s["labels"] for s in samples])
             truth = relative_boxes(truth, (self.test.size, self.test.size))
             rows.append([t.cpu().float() for t in model(images)] + [labels, truth])
@@ -258,7 +261,7 @@ class Classification(Task):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         right = []
-        for images, samples in self.batches(_device(model)):
+        for images, samples in self.batches(model):
             labels, _ = _largest([s["boxes"] for s in samples], [s["labels"] for s in samples])
             right.append(model(images).argmax(1).cpu() == labels)
         return {"accuracy": torch.cat(right).float().mean().item()}
@@ -302,7 +305,3 @@ def _largest(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor,
 
 def _takes_proposals(net: nn.Module) -> bool:
     return type(net).__name__ != "YOLO"
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
