@@ -143,7 +143,7 @@ def _papermill(folder: str, parameters: dict[str, Any], timeout: float) -> tuple
             kernel_name="python3",
             progress_bar=False,
             cwd=f"{folder}/work",
-            execution_timeout=timeout,
+            execution_timeout=max(1, round(timeout)),  # older clients take whole seconds only
         )
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"

@@ -31,9 +31,9 @@ WINDOWS = list(product((1, 4, 7, 12), (1, 2, 3), (0, 1, 2), (1, 2)))
 
 
 def torch_size(layer, n):
-    """Output size that torch gives, or None where it refuses."""
+    """Output size that torch gives, or None where it refuses (torch 2.5: gives an empty map)."""
     try:
-        return layer(torch.empty(1, 1, n, device="meta")).shape[-1]
+        return layer(torch.empty(1, 1, n, device="meta")).shape[-1] or None
     except RuntimeError:
         return None
 

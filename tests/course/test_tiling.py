@@ -20,6 +20,10 @@ from course.tiling import mirror_pad, mirrored_window, predict_tiled, tile_plan
 sides = st.tuples(*[st.integers(0, 20)] * 4)
 
 
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.0.0",
+    reason="numpy 1 mirrors wrongly where a margin needs more than one reflection",
+)
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 7), sides)
 def test_mirror_is_numpys_for_every_margin(height, width, margin):
