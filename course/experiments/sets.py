@@ -75,7 +75,10 @@ def load_set(
         from course import data
 
         wanted = (train or 400, test or 100)
-        parts = getattr(data, name)(sum(wanted), size, seed=seed).split(*wanted)
+        # One answer for a whole image presumes one object in it.
+        alone = name == "boxes" and task in ("localization", "classification")
+        options: dict[str, Any] = {"count": (1, 1)} if alone else {}
+        parts = getattr(data, name)(sum(wanted), size, seed=seed, **options).split(*wanted)
         class_names = parts[0].class_names
     else:
         parts = _read(name, task)

@@ -97,8 +97,11 @@ SYSTEMS: tuple[System, ...] = (
         background=False,
         lr=5e-3,
     ),
-    System("DeconvNet", "Noh 2015", "segmentation", 251_805_653, {"width": 8, "window": 2}),
-    System("SegNet", "Badrinarayanan 2017", "segmentation", 29_449_355, {"width": 8}),
+    System(
+        *("DeconvNet", "Noh 2015", "segmentation", 251_805_653, {"width": 8, "window": 2}),
+        lr=5e-3,
+    ),
+    System("SegNet", "Badrinarayanan 2017", "segmentation", 29_449_355, {"width": 8}, lr=5e-3),
     System("SegNetBasic", "Badrinarayanan 2017", "segmentation", 1_416_587, {"width": 16}),
     System("FCN32s", "Long 2015", "segmentation", 136_152_917, {"width": 16, "padding": 1}),
     System("FCN16s", "Long 2015", "segmentation", 134_815_994, {"width": 16, "padding": 1}),
@@ -130,8 +133,14 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System("DeepLabLargeFOV", "Chen 2015", "segmentation", 20_505_429, {"width": 16}),
     System("DeepLabV2", "Chen 2017", "segmentation", 44_048_532, _TINY),
-    System("PSPNet50", "Zhao 2017", "segmentation", 46_716_373, {"width": 8, "auxiliary": True}),
-    System("PSPNet101", "Zhao 2017", "segmentation", 65_708_501, {"width": 8, "auxiliary": True}),
+    System(
+        *("PSPNet50", "Zhao 2017", "segmentation", 46_716_373, {"width": 8, "auxiliary": True}),
+        lr=5e-3,
+    ),
+    System(
+        *("PSPNet101", "Zhao 2017", "segmentation", 65_708_501, {"width": 8, "auxiliary": True}),
+        lr=5e-3,
+    ),
     System("FastFCN", "Wu 2019", "segmentation", 66_328_149, _TINY | {"auxiliary": True}),
     System("ReverseAttentionNet", "Huang 2017", "segmentation", 43_274_346, _TINY),
 )
