@@ -5,9 +5,7 @@ R-CNN and Fast R-CNN classify boxes but do not search for them. Three proposers 
 - `window_proposals`: a fixed grid of windows in several sizes and shapes. It never looks.
 - `segment_proposals`: graph-based segments of similar colour, merged step by step; each merge gives
   one box. Merging takes the two neighbouring segments a and b with the smallest
-
-      cost(a, b) = n_a n_b / (n_a + n_b) |colour_a - colour_b|^2,   n = pixels,
-
+  `cost(a, b) = n_a n_b / (n_a + n_b) |colour_a - colour_b|^2`, n in pixels,
   which is the growth of the squared colour error, so that small and similar parts join first.
 - `selective_search`: the proposer of both papers, from OpenCV's contributed modules.
 

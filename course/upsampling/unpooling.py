@@ -41,9 +41,8 @@ def max_pool_with_switches(
             leaving out what does not fill a window (45 -> 22).
 
     Returns:
-        y: `(B, C, H', W')` maxima.
-        idx: `(B, C, H', W')` int64, the place of each in its own flat H x W plane; the first in
-            reading order among equal ones.
+        The maxima `(B, C, H', W')`, and int64 indices of the same shape: the place of each in its
+        own flat H x W plane, the first in reading order among equal ones.
 
     Raises:
         TypeError: an integer tensor.
