@@ -1,0 +1,83 @@
+"""A short run of every segmentation system on CamVid's street scenes, beside the majority class.
+
+    uv run pytest -m slow -n 0 -s tests/benchmarks/test_real_runs.py
+
+When all have run, the table is written to REAL_RUNS.md. The runs are short and small, so the
+figures say that each system learns from real photographs, not how good it can become.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from course.experiments.run import Config, run
+from course.experiments.sets import load_set
+from course.experiments.systems import SYSTEMS
+from course.metrics import ConfusionMatrix
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.data,
+    pytest.mark.skipif(
+        not (Path(os.environ.get("COURSE_DATA", "/nowhere")) / "CamVid").is_dir(),
+        reason="CamVid is not under COURSE_DATA",
+    ),
+]
+STEPS, SIZE = 200, 64
+NAMES = [system.name for system in SYSTEMS if system.task == "segmentation"]
+TABLE = Path(__file__).with_name("REAL_RUNS.md")
+ROWS: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def majority() -> tuple[float, float]:
+    """Mean IoU and pixel accuracy of the class that is most frequent in training, everywhere."""
+    parts = load_set("camvid", task="segmentation", size=SIZE)
+    counts = torch.zeros(256, dtype=torch.int64)
+    for i in range(len(parts.train)):
+        counts += torch.bincount(parts.train[i]["mask"].flatten(), minlength=256)
+    label = int(counts[:255].argmax())
+    matrix = ConfusionMatrix(len(parts.class_names))
+    for i in range(len(parts.test)):
+        mask = parts.test[i]["mask"]
+        matrix.update(torch.full_like(mask, label)[None], mask[None])
+    return matrix.mean_iou().item(), matrix.pixel_accuracy().item()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_beats_the_majority_class(name: str, majority, tmp_path: Path) -> None:
+    began = time.process_time()
+    result = run(Config(name, "camvid", steps=STEPS, size=SIZE, device="cpu"), tmp_path / "run")
+    seconds = time.process_time() - began
+    iou, accuracy = result.metrics["mean IoU"], result.metrics["pixel accuracy"]
+    ROWS[name] = f"| {name} | {iou:.3f} | {accuracy:.3f} | {seconds:.0f} |"
+    print(f"\n{ROWS[name]}")
+    _record(majority)
+    assert iou > 1.2 * majority[0]
+    assert accuracy > majority[1]
+
+
+def _record(majority: tuple[float, float]) -> None:
+    if len(ROWS) < len(NAMES):
+        return
+    lines = [
+        "# Short runs on real street scenes",
+        "",
+        f"CamVid (60 training and 20 validation frames of the test data), {SIZE} × {SIZE} "
+        f"pixels, {STEPS} steps of 8 images, the small version of each system, one seed, torch "
+        f"{version('torch')} on a CPU. Written by",
+        "",
+        "    uv run pytest -m slow -n 0 -s tests/benchmarks/test_real_runs.py",
+        "",
+        "| System | mean IoU | pixel accuracy | processor seconds |",
+        "|:--|--:|--:|--:|",
+        f"| the majority class | {majority[0]:.3f} | {majority[1]:.3f} | |",
+        *(ROWS[name] for name in NAMES),
+    ]
+    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
