@@ -95,6 +95,27 @@ def train(
     typer.echo(f"weights, history, metrics and curves: {result.folder}")
 
 
+@app.command()
+def ladder(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Name of a rung to climb again; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each rung.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Updates of each run.")] = 400,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the scores; default: the course's own.")
+    ] = None,
+) -> None:
+    """Train every system of the course on the same thin lines and store what each one reached."""
+    from course.ladder.command import climb_all
+
+    try:
+        table = climb_all(only or [], seeds=seeds, steps=steps, out=out, say=typer.echo)
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    typer.echo(table)
+
+
 def _print_settings(settings: Mapping[str, Any]) -> None:
     versions = settings["versions"]
     shown = {k: v for k, v in settings.items() if v is not None and k != "versions"}

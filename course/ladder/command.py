@@ -1,0 +1,86 @@
+"""What `course ladder` does: climb rung by rung, and keep every rung that is done."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from course.ladder.chart import score_table
+from course.ladder.climb import Protocol, climb
+from course.ladder.rungs import RUNGS, Rung, Scores, load_scores, save_scores, stored_scores
+
+__all__ = ["climb_all"]
+
+
+def climb_all(
+    names: Sequence[str],
+    *,
+    seeds: int,
+    steps: int,
+    out: Path | None = None,
+    say: Callable[[str], object] = print,
+    protocol: Protocol | None = None,
+) -> str:
+    """Climb the rungs of the given names, all if none, and write each as it is done.
+
+    Scores that were stored under another protocol are dropped: a ladder compares like with like.
+    One thread computes, so that a machine gives the same numbers on every climb.
+
+    Args:
+        seeds: runs of each rung, with seeds 0, 1, 2, …
+        steps: updates of each run.
+        out: file of the scores; the package's own if not given.
+        say: told one line for each rung.
+
+    Returns:
+        The table of all scores.
+
+    Raises:
+        ValueError: a name that no rung has.
+    """
+    rungs = [_find(name) for name in names] or list(RUNGS)
+    common = protocol or Protocol(steps=steps)
+    path = out or stored_scores()
+    asked = asdict(common) | {"seeds": list(range(seeds))}
+    scores = _earlier(path, asked)
+    versions = {"python": platform.python_version(), "torch": version("torch")}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for rung in rungs:
+            began = time.perf_counter()
+            scores[rung.name] = climb(rung, range(seeds), common)
+            save_scores(asked | {"versions": versions}, scores, path)
+            reached = scores[rung.name]
+            say(
+                f"{rung.name}: IoU {reached.mean:.3f} ± {reached.half_range:.3f} "
+                f"({time.perf_counter() - began:.0f} s)"
+            )
+    finally:
+        torch.set_num_threads(threads)
+    return score_table(scores).alt
+
+
+def _earlier(path: Path, asked: dict[str, object]) -> dict[str, Scores]:
+    if not path.exists():
+        return {}
+    protocol, scores = load_scores(path)
+    same = {name: value for name, value in protocol.items() if name != "versions"} == asked
+    return scores if same else {}
+
+
+def _find(name: str) -> Rung:
+    known = {rung.name.lower(): rung for rung in RUNGS}
+    if name.lower() in known:
+        return known[name.lower()]
+    near = get_close_matches(name.lower(), known, 3, 0.5)
+    hint = f"; did you mean {' or '.join(known[n].name for n in near)}?" if near else ""
+    names = ", ".join(rung.name for rung in RUNGS)
+    raise ValueError(f"no rung {name!r}{hint} The rungs: {names}")
