@@ -2,6 +2,15 @@
 
 import os
 
+import pytest
+
 # Workers share the cores: one thread each, or they wait for one another in every torch operation.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the suite's own."""
+    parser.addoption(
+        "--write-claims", action="store_true", help="write docs/claims.md from the executed labs"
+    )

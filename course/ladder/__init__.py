@@ -6,19 +6,16 @@ shows what each step of the lecture bought. What it cost stands beside it: param
 multiply-accumulates and activations.
 
 `picture(lab=7)` draws the ladder with the rungs of a lab marked; `course ladder` trains all of them
-again and writes `scores.json`, from which the pictures are drawn.
+again (`course.ladder.climb`) and writes `scores.json`, from which the pictures are drawn.
 """
 
 from course.ladder.chart import cost_picture, picture, score_table
-from course.ladder.climb import Protocol, climb
 from course.ladder.rungs import RUNGS, Rung, Scores, load_scores, save_scores
 
 __all__ = [
     "RUNGS",
-    "Protocol",
     "Rung",
     "Scores",
-    "climb",
     "cost_picture",
     "load_scores",
     "picture",

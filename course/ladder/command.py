@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -68,7 +68,7 @@ def climb_all(
     return score_table(scores).alt
 
 
-def _earlier(path: Path, asked: dict[str, object]) -> dict[str, Scores]:
+def _earlier(path: Path, asked: Mapping[str, object]) -> dict[str, Scores]:
     if not path.exists():
         return {}
     protocol, scores = load_scores(path)

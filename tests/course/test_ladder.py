@@ -7,8 +7,8 @@ import torch
 
 from course.experiments.systems import find_system
 from course.geometry import count_macs
-from course.ladder import RUNGS, Protocol, Scores, climb, load_scores, picture, save_scores
-from course.ladder.climb import _Activations, _from_windows, fill_boxes
+from course.ladder import RUNGS, Scores, load_scores, picture, save_scores
+from course.ladder.climb import Protocol, _Activations, _from_windows, climb, fill_boxes
 from course.ladder.command import climb_all
 from course.models import PixelClassifier
 

@@ -11,7 +11,10 @@ import pytest
 
 from autograder.layout import find_layout
 
+from .claims_page import claims_in, claims_page, without_numbers
 from .conftest import SOLUTIONS, labs
+
+CLAIMS = SOLUTIONS.parent / "docs" / "claims.md"
 
 
 def autograder(*words: str) -> subprocess.CompletedProcess[str]:
@@ -59,6 +62,20 @@ def test_every_picture_says_what_it_shows(executed, lab: str):
         assert alt, tag[:80]
         assert len(alt.group(1)) > 20
         assert "No description" not in alt.group(1)
+
+
+def test_every_lab_puts_a_claim_to_the_test(executed, lab: str):
+    cards = claims_in(executed[lab])
+    assert cards, "the experiment of a lab ends in a claim card: course.claims.claim(...).show()"
+    assert {card.lab for card in cards} == {int(lab[:2])}
+
+
+def test_the_page_of_claims_is_current(executed, request: pytest.FixtureRequest):
+    page = claims_page(executed)
+    if request.config.getoption("--write-claims"):
+        CLAIMS.write_text(page, encoding="utf-8")
+    # Words and verdicts to the letter, numbers as far as machines agree on them.
+    assert without_numbers(CLAIMS.read_text(encoding="utf-8")) == without_numbers(page)
 
 
 def test_labs_are_current(executed):
