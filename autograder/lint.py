@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autograder.lint_code import Remark, check_cell, code_cell, gap_cell
+from autograder.lint_names import taken_names
 from autograder.regions import HIDDEN_TESTS, KINDS, SOLUTION, RegionError, hidden_lines, regions
 from autograder.source import LAB_ROLES, ROLES, SETUP, Cell, Exercise, Lab
 
@@ -49,7 +50,7 @@ class Finding:
 
 def lint(lab: Lab) -> list[Finding]:
     """All findings on a lab, in order of line."""
-    remarks: list[Remark] = [*_lab_rules(lab)]
+    remarks: list[Remark] = [*_lab_rules(lab), *taken_names(lab)]
     for cell in lab.cells:
         remarks += _cell_rules(cell, lab)
     for exercise in lab.exercises:

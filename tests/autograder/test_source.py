@@ -314,3 +314,28 @@ class TestDocumentation:
     def test_every_role_is_documented(self) -> None:
         text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
         assert ", ".join(f"`{role}`" for role in ROLES) in text
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("for steps in (1, 2):\n    pass", "steps"),
+        ("with check('a', points=1) as steps:\n    pass", "steps"),
+        ("if True:\n    steps += 1", "steps"),
+        ("a, (steps, b) = 1, (2, 3)", "steps"),
+        ("def steps(): ...", "steps"),
+        ("Exercise = 3", "Exercise"),
+        ("[steps for steps in range(3)]", ""),
+        ("def f():\n    steps = 1", ""),
+        ("f = lambda steps: steps", ""),
+        ("print(steps)", ""),
+    ],
+)
+def test_no_cell_may_take_a_name_that_later_cells_need(code: str, name: str) -> None:
+    source = (
+        '# %% [markdown]\n# # T\n\n# %% tags=["parameters"]\nsteps = 3\n\n'
+        '# %% role="setup"\nfrom course.checks import Exercise\n\n# %%\n' + code + "\n"
+    )
+    found = [text for text in errors(source) if "choose another name" in text]
+    assert len(found) == bool(name)
+    assert all(f"`{name}`" in text for text in found)
