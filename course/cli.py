@@ -101,7 +101,7 @@ def ladder(
         list[str] | None, typer.Option(help="Name of a rung to climb again; may be repeated.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each rung.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Updates of each run.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Updates of each run.")] = 300,
     out: Annotated[
         Path | None, typer.Option(help="File of the scores; default: the course's own.")
     ] = None,

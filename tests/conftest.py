@@ -12,5 +12,5 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the suite's own."""
     parser.addoption(
-        "--write-claims", action="store_true", help="write docs/claims.md from the executed labs"
+        "--write-docs", action="store_true", help="write what docs/ shows of measured results"
     )

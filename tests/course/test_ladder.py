@@ -1,10 +1,12 @@
 """The ladder: what its rungs measure, what a climb stores, and that the stored one is complete."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from autograder.figures import picture_difference
 from course.experiments.systems import find_system
 from course.geometry import count_macs
 from course.ladder import RUNGS, Scores, load_scores, picture, save_scores
@@ -12,6 +14,7 @@ from course.ladder.climb import Protocol, _Activations, _from_windows, climb, fi
 from course.ladder.command import climb_all
 from course.models import PixelClassifier
 
+SHOWN = Path(__file__).resolve().parents[2] / "docs" / "ladder.png"
 TINY = Protocol(train=6, test=3, steps=1)
 
 
@@ -125,3 +128,10 @@ def test_every_lab_has_its_picture(lab):
 def test_a_lab_that_is_none():
     with pytest.raises(ValueError, match="from 1 to 14, got 15"):
         picture(15)
+
+
+def test_the_picture_of_the_readme_is_current(request):
+    png = picture().png
+    if request.config.getoption("--write-docs"):
+        SHOWN.write_bytes(png)
+    assert not picture_difference(png, SHOWN.read_bytes())

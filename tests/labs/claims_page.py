@@ -22,7 +22,7 @@ laptop trains on in a minute.
 
 This page is written by the test suite from the executed solutions:
 
-    uv run pytest tests/labs/test_released.py -k claims --write-claims
+    uv run pytest tests/labs/test_released.py -k claims --write-docs
 
 | Lab | Claim | The paper | Measured here | Expected | Verdict |
 |--:|:--|:--|:--|:--|:--|

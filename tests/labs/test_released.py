@@ -72,7 +72,7 @@ def test_every_lab_puts_a_claim_to_the_test(executed, lab: str):
 
 def test_the_page_of_claims_is_current(executed, request: pytest.FixtureRequest):
     page = claims_page(executed)
-    if request.config.getoption("--write-claims"):
+    if request.config.getoption("--write-docs"):
         CLAIMS.write_text(page, encoding="utf-8")
     # Words and verdicts to the letter, numbers as far as machines agree on them.
     assert without_numbers(CLAIMS.read_text(encoding="utf-8")) == without_numbers(page)
