@@ -1330,8 +1330,8 @@ if results:
 
 # %% [markdown]
 # **What you should see.** The network that was trained on random background finds every disc, and
-# six or seven other things per image: corners of squares, halves of discs. Hard negatives remove more
-# than half of these false alarms in every run (here 82 % and more) and no disc is lost. The cascade
+# about seven other things per image: corners of squares, halves of discs. Hard negatives remove more
+# than half of these false alarms in every run (here 80 % and more) and no disc is lost. The cascade
 # then shows the network 484 to 550 of 3,059 windows per image, five to six times fewer, and finds the
 # same discs. The grid itself has no such trick: at stride 1 and 14 scales one photograph of
 # 480 × 640 pixels asks for 736,269 calls. Labs 3, 5 and 7 share the work between windows instead.
