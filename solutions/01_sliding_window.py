@@ -19,7 +19,8 @@
 # the usual cause.
 
 # %% tags=["parameters"]
-height, width = 72, 96  # size of the images, pixels
+height = 72  # of the images, pixels
+width = 96  # the same
 window = 12  # side of the window that the classifier sees, pixels
 stride = 2  # step of the window, pixels
 scale = 0.8  # size of one level of the pyramid relative to the one before
