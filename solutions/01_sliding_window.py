@@ -206,6 +206,7 @@ check.score()
 plots.compare_values(
     yours=lambda: [len(window_grid(48, 64, 12, s)) for s in range(1, 13)],
     expected=[len(windows.window_grid(48, 64, 12, s)) for s in range(1, 13)],
+    exercise="1.1",
     title="Windows of 12 pixels in an image of 48 × 64, for strides of 1, 2, … 12",
     xlabel="stride − 1, pixels",
     ylabel="windows",
@@ -446,6 +447,7 @@ check.score()
 plots.compare(
     yours=lambda: score_map(grey(example), disc_likeness, 12, 2),
     expected=windows.score_map(grey(example), disc_likeness, 12, 2, normalize=True),
+    exercise="1.2",
     title="Correlation of every window with a small bright disc",
 )
 
@@ -454,7 +456,7 @@ plots.compare(
 # a classifier of one size is blind to all others. The difference stays below 0.0001.
 
 # %% [markdown] exercise="1.2" role="think" points=10
-# **Think (10 points).** The lecture's first route to a class for *every pixel* puts a window around
+# **Think.** The lecture's first route to a class for *every pixel* puts a window around
 # each. Take an image of 480 × 640 pixels and windows of 24 × 24. How many classifier calls are that
 # with a step of 1, and how many with disjoint fragments? What does each choice do to the border
 # between sheep and grass? And what do two windows that are one pixel apart compute twice? Three to
@@ -626,6 +628,7 @@ check.score()
 plots.compare(
     yours=lambda: image_pyramid(grey(example), 0.6, 12)[2],
     expected=windows.image_pyramid(grey(example), 0.6, 12)[2].image,
+    exercise="1.3",
     title="Level 2 of the pyramid with c = 0.6: 26 × 35 of 72 × 96 pixels",
 )
 
@@ -794,6 +797,7 @@ def coverage(found: Tensor) -> Tensor:
 plots.compare(
     yours=lambda: coverage(pile[nms(pile, belief, 0.3)]),
     expected=coverage(pile[boxes.nms(pile, belief, 0.3)]),
+    exercise="1.4",
     title="How many of the boxes that stay cover each pixel",
 )
 
@@ -920,6 +924,7 @@ check.score()
 plots.compare_values(
     yours=lambda: likeness[hard_negatives(likeness, (likeness > 0.6).long(), 40)],
     expected=likeness[windows.hard_negatives(likeness, (likeness > 0.6).long(), 40)],
+    exercise="1.5",
     title="The 40 hardest windows among those with a correlation up to 0.6",
     xlabel="rank",
     ylabel="correlation with a disc",
@@ -959,8 +964,8 @@ def contrast(batch: Tensor) -> Tensor:
 #
 # $$N\,(c_1 + p\,c_2) .$$
 #
-# The famous face detector has 38 such stages, and computes 10 features of more than 6000 for an
-# average window. [Viola and Jones 2001, §4 and §5]
+# The famous face detector has 38 such stages, and computes about 10 of more than 6000
+# features for an average window. [Viola and Jones 2001, §4 and §5]
 
 
 # %% exercise="1.6" role="look"
@@ -1114,6 +1119,7 @@ def toy(batch: Tensor) -> Tensor:
 plots.compare(
     yours=lambda: cascade(level, contrast, toy, 0.05).reshape(cut.shape[:2]),
     expected=torch.where(contrast(level) < 0.05, never, toy(level)).reshape(cut.shape[:2]),
+    exercise="1.6",
     title="Scores after the cascade; windows in red were never shown to the classifier",
 )
 
@@ -1122,7 +1128,7 @@ plots.compare(
 # is rejected as well, since a window inside it has no contrast; a smaller level will find that disc.
 
 # %% [markdown] exercise="1.6" role="think" points=10
-# **Think (10 points).** Answer after the experiment at the end. Let $c_1 = 144$ additions, $c_2 = 51{,}984$
+# **Think.** Answer after the experiment at the end. Let $c_1 = 144$ additions, $c_2 = 51{,}984$
 # multiply-accumulates, and $p$ the share of windows that you measured. By how much does the cascade cut
 # the *calls*, and by how much the whole arithmetic? Why is the factor not larger here, and for which
 # images would it vanish? Say what you would do if one disc in twenty were darker than its
@@ -1333,7 +1339,7 @@ if results:
 # **What you should see.** The network that was trained on random background finds every disc, and
 # about seven other things per image: corners of squares, halves of discs. Hard negatives remove more
 # than half of these false alarms in every run (here 80 % and more) and no disc is lost. The cascade
-# then shows the network 484 to 550 of 3,059 windows per image, five to six times fewer, and finds the
+# then shows the network 484 to 550 of 3,059 windows per image, about six times fewer, and finds the
 # same discs. The grid itself has no such trick: at stride 1 and 14 scales one photograph of
 # 480 × 640 pixels asks for 736,269 calls. Labs 3, 5 and 7 share the work between windows instead.
 #

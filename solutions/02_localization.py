@@ -258,6 +258,7 @@ places = torch.cat([corner, corner + torch.tensor([16.0, 12])], dim=1)
 plots.compare(
     yours=lambda: box_iou(torch.tensor([[14.0, 8, 30, 20]]), places).reshape(left.shape),
     expected=boxes.box_iou(torch.tensor([[14.0, 8, 30, 20]]), places).reshape(left.shape),
+    exercise="2.1",
     title="IoU of a box of 16 × 12 pixels with its copy, for every place of the copy",
 )
 
@@ -402,6 +403,7 @@ many = torch.stack([s["box"] for s in few])
 plots.compare_values(
     yours=lambda: to_cxcywh(many).flatten(),
     expected=boxes.to_cxcywh(many).flatten(),
+    exercise="2.2",
     title="Three boxes of the data in centre form, one after the other",
     xlabel="number in the list: cx, cy, w, h, cx, …",
     ylabel="pixels",
@@ -555,6 +557,7 @@ check.score()
 plots.compare_values(
     yours=lambda: gradients(smooth_l1, line, 0 * line, 0.4)[0],
     expected=(line / 0.4).clamp(-1, 1),
+    exercise="2.3",
     title="Slope of smooth L1 with beta = 0.4, for d from -1 to 1",
     xlabel="number of the point; d = 0 in the middle",
     ylabel="slope",
@@ -715,6 +718,7 @@ check.score()
 plots.compare_values(
     yours=lambda: [build(TwoHeads, 32, (n, n), 20).parameter_count() for n in range(1, 15)],
     expected=[32 * 20 + 20 + 32 * n * n * 4 + 4 for n in range(1, 15)],
+    exercise="2.4",
     title="Parameters of both heads for 32 maps of 1 × 1 to 14 × 14 cells, 20 classes",
     xlabel="side of the map − 1, cells",
     ylabel="parameters",
@@ -890,6 +894,7 @@ plots.compare_values(
         for d in offs.tolist()
     ],
     expected=0.6931 + 4 * torch.where(offs < 0.1, offs**2 / 0.2, offs - 0.05),
+    exercise="2.5",
     title="The loss of a batch with 3 objects in 8 images, each number off by 0 to 0.5",
     xlabel="error of each of the four numbers, hundredths",
     ylabel="loss",
@@ -901,7 +906,7 @@ plots.compare_values(
 # parabola it climbs with a slope of 4 to 0.693 + 4 · 0.45 = 2.493. The five empty images do not flatten it.
 
 # %% [markdown] exercise="2.5" role="think" points=10
-# **Think (10 points).** A colleague trains with boxes in *pixels* of 500 × 500 images, L2 for the box,
+# **Think.** A colleague trains with boxes in *pixels* of 500 × 500 images, L2 for the box,
 # $\lambda = 1$ and 20 classes. At the start a typical box is off by 100 pixels in each of its four
 # numbers. Compare the two terms of the loss with numbers, say what the network will learn and what not, and
 # name two ways to mend it. What would change with smooth L1 and β = 1 on these pixels? Three to five
@@ -1044,6 +1049,7 @@ plots.compare_values(
         for d in drift
     ],
     expected=[float((0.4 - d) / (0.4 + d) >= 0.5) for d in drift.tolist()],
+    exercise="2.6",
     title="Right class, box moved to the right: does it count?",
     xlabel="shift, in fiftieths of the image width",
     ylabel="1 = counts",
@@ -1055,7 +1061,7 @@ plots.compare_values(
 # report names several thresholds.
 
 # %% [markdown] exercise="2.6" role="think" points=10
-# **Think (10 points).** Answer after the experiment at the end. Explain with the formula of 2.4 why a box head on
+# **Think.** Answer after the experiment at the end. Explain with the formula of 2.4 why a box head on
 # averages cannot find anything if the trunk treats all places alike, and what box it learns instead. Then
 # explain why the same head, with the same 132 parameters, finds the object when the convolutions pad
 # with zeros. What would you expect of zero padding in an image that is ten times as large? Three to five
@@ -1251,11 +1257,10 @@ if results:
 # 0.29, no better than the mean box of the training set, which is right about the size and blind to the
 # place. So the lecture is right to let a fully connected layer on the map say where.
 #
-# The third network is a warning. It reads averages too, and finds the object best of all (0.73 and more),
-# because zeros around the image leak the place into the *amount* of each feature, and 132 numbers are
-# learned faster than 1540. This works in an image of 24 × 32 pixels, where the border is never more than
-# 16 pixels away. So "the averages cannot know" is a statement about the trunk as well as about the head.
-
+# The third network is a warning. It reads averages too, and finds the object best of all (0.73 and more):
+# zeros around the image leak the place into the *amount* of each feature, and perhaps 132 numbers are simply
+# learned sooner than the 1540 of the head on the whole map. This works in an image of 24 × 32 pixels, where the
+# border is never more than 12 pixels away. So "averages cannot know" is a statement about the trunk as well.
 #
 # | | papers | here |
 # |---|---|---|
