@@ -1351,6 +1351,10 @@ if results:
 # | effect | about 10 of more than 6000 features for an average window | one window in six reaches the network |
 # | training on mistakes | one round, on images without people (Dalal and Triggs) | one round, 1000 windows |
 
+# %% [markdown]
+# **The ladder.** Every lab of the course adds one bar to the same figure, measured on the same images of thin lines
+# and discs. This is the rung of a classifier of windows; the labs that follow climb from here.
+
 # %% role="experiment"
 # ladder.picture(lab=1)
 

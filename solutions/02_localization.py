@@ -1269,6 +1269,10 @@ if results:
 # | box loss | L2 (Sermanet), smooth L1 with β = 1 on normalised boxes (Girshick) | smooth L1, β = 0.1, relative boxes |
 # | test | ImageNet 2013: 29.9 % error with five guesses | one object, one guess |
 
+# %% [markdown]
+# **The ladder.** Every lab of the course adds one bar to the same figure, measured on the same images of thin lines
+# and discs. This is the rung of a single box; the labs that follow climb from here.
+
 # %% role="experiment"
 # ladder.picture(lab=2)
 
