@@ -1174,14 +1174,18 @@ plots.compare_values(
 # It rises from 0 to about 0.9, and more steeply at the end: twice the hits give about four times
 # the area, because both precision and recall grow.
 
-# %% [markdown] exercise="4.6" role="think"
-# **Think.** Why is a detector with a *lower* threshold on its scores never worse in average
-# precision?
+# %% [markdown] exercise="4.6" role="think" points=10
+# **Think (10 points).** Answer after the experiment at the end. A camera of 448 × 448 pixels films a
+# dense flock: birds of 20 pixels, neighbouring centres 30 pixels apart in both directions. Estimate
+# the recall that the published grid ($S = 7$, $B = 2$) can reach at best. Then say whether $B = 4$
+# would help, what $S = 14$ would give, and what it costs. Three to five sentences.
 #
 # ### BEGIN SOLUTION
-# More detections only make the list longer at its end. What stands above stays; a hit added below
-# adds area, a false positive below adds none. That is why AP is measured with a threshold near 0,
-# and why it does not tell how a detector behaves at the threshold you will use.
+# A cell is 64 pixels wide and holds about (64 / 30)² = 4.6 centres, of which one is written: recall
+# is at most 0.22. More boxes do not help: all boxes of a cell compete for its one object and share
+# one class. With S = 14 a cell of 32 pixels holds 1.14 centres on average, so nearly 0.9 can be
+# found. The price is four times as many boxes, 392 for 98, of which ever more must be silent. Full
+# marks: about 0.22, B does not matter, about 0.9, four times the outputs or silent boxes.
 # ### END SOLUTION
 
 # %% [markdown]
