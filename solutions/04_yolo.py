@@ -1175,10 +1175,10 @@ plots.compare_values(
 # the area, because both precision and recall grow.
 
 # %% [markdown] exercise="4.6" role="think" points=10
-# **Think (10 points).** Answer after the experiment at the end. A camera of 448 × 448 pixels films a
-# dense flock: birds of 20 pixels, neighbouring centres 30 pixels apart in both directions. Estimate
-# the recall that the published grid ($S = 7$, $B = 2$) can reach at best. Then say whether $B = 4$
-# would help, what $S = 14$ would give, and what it costs. Three to five sentences.
+# **Think (10 points).** Answer after the experiment at the end. A camera of 448 × 448 pixels films
+# a dense flock: birds of 20 pixels, neighbouring centres 30 pixels apart in both directions.
+# Estimate the recall that the published grid ($S = 7$, $B = 2$) can reach at best. Then say whether
+# $B = 4$ would help, what $S = 14$ would give, and what it costs. Three to five sentences.
 #
 # ### BEGIN SOLUTION
 # A cell is 64 pixels wide and holds about (64 / 30)² = 4.6 centres, of which one is written: recall
@@ -1446,10 +1446,11 @@ if results:
 # 100 cases, objects that share one in about 26: not even every second one, since two objects pull
 # the boxes of their cell in two directions. The finer grid finds 90 of 100 of the very same
 # objects. So they are neither too small nor too close together to be seen; the coarse grid has no
-# place to write them down. The green curve shows this limit without any training: it is what your
-# `make_targets` can hold. At a distance of 16 pixels, the side of a cell, it ends. The fine grid
-# has its price: four times as many boxes that must keep silent, and for objects of 9 pixels the
-# next limit waits at 8.
+# place to write them down. The third curve shows this limit without any training: it is what your
+# `make_targets` can hold, and it reaches 1 only where objects are farther apart than a cell is
+# wide. Not all of the difference between the nets is sharing: lonely objects too are found more
+# often on the fine grid (96 of 100), because a small cell leaves less to say about where in it the
+# centre lies. And the fine grid has its price: four times as many boxes that must keep silent.
 #
 # One pass needs a tenth of the multiply-accumulates of the window scan, with the same layers:
 # neighbouring windows of the scan share most of their pixels, and compute them again.
