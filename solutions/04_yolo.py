@@ -1073,8 +1073,11 @@ with attempt("4.5"):
 # %% exercise="4.6" role="look"
 saw = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0.0]).cumsum(0) / torch.arange(1, 9)
 plots.curves(
-    {"precision": saw, "envelope": saw.flip(0).cummax(0).values.flip(0)},
-    title="Hits at ranks 0, 2, 3 and 6 of eight detections",
+    {
+        "precision": (torch.arange(1, 9), saw),
+        "envelope": (torch.arange(1, 9), saw.flip(0).cummax(0).values.flip(0)),
+    },
+    title="Hits at ranks 1, 3, 4 and 7 of eight detections",
     xlabel="rank",
     ylabel="precision",
 )
@@ -1395,7 +1398,7 @@ if results:
 # pixels apart.
 
 # %% role="experiment"
-if nets:
+if results:
     eye = spy(nets[coarse, seeds[0]])
     for s in test[:10]:
         detect(eye, s["image"])
