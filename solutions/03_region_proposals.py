@@ -75,6 +75,16 @@ def propose(image, how=method):
     return proposals.segment_proposals(image)[:300]
 
 
+def painted(image, boxes, zoom=4):
+    """The image, darker and enlarged, with the outlines of boxes painted into it."""
+    big = 0.6 * image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+    limit = torch.tensor([big.shape[2], big.shape[1]]).repeat(2) - 1
+    for x0, y0, x1, y1 in (zoom * boxes).long().clamp(min=0).minimum(limit).tolist():
+        big[:, y0 : y1 + 1, [x0, x1]] = 1.0
+        big[:, [y0, y1], x0 : x1 + 1] = 1.0
+    return big
+
+
 train, test = load(dataset, 160, 60)
 classes = 1 + max(int(s["labels"].max()) for s in train)  # 0 is background
 scene = train[3]
@@ -235,17 +245,16 @@ with check.hidden("gradients", points=1):
 check.score()
 
 # %% exercise="3.1" role="picture"
-half = torch.linspace(0, 1, 6)[:, None] * torch.tensor([[0.25, -0.1, wider, flatter]])
-with attempt("3.1"):
-    plots.show_boxes(
-        torch.full((3, 80, 100), 0.92),
-        {"object": goal, "proposal": start, "on the way": decode(half[1:-1], start.repeat(4, 1))},
-        title="A fifth of the correction at a time",
-    ).show()
+path = torch.linspace(0, 1, 6)[:, None] * torch.tensor([[0.25, -0.1, wider, flatter]])
+plots.compare(
+    yours=lambda: painted(torch.zeros(3, 80, 100), decode(path, start.repeat(6, 1))),
+    expected=painted(torch.zeros(3, 80, 100), reference.decode(path, start.repeat(6, 1))),
+    title="From the proposal to the object, a fifth of the correction at a time",
+)
 
 # %% [markdown] exercise="3.1" role="see"
-# Four boxes between the proposal and the object, evenly spread: the correction is a path, and half
-# of it is half of the way.
+# Six boxes: the tall proposal, the flat object, and four between them, evenly spread. The
+# correction is a path, and half of it is half of the way. The difference is 0.
 
 # %% [markdown] exercise="3.1" role="think"
 # **Think.** R-CNN learns corrections only from proposals whose overlap with the object exceeds 0.6.
@@ -920,13 +929,11 @@ crowd = scene["boxes"].repeat(6, 1) + 1.5 * torch.randn(
 )
 marks = torch.rand(len(crowd), generator=torch.Generator().manual_seed(2))
 names = scene["labels"].repeat(6)
-with attempt("3.5"):
-    left = per_class_nms(crowd, marks, names, 0.3)
-    plots.show_boxes(
-        scene["image"],
-        {"reported": crowd, "left": crowd[left]},
-        title=f"{len(crowd)} reports of {len(scene['boxes'])} objects, {len(left)} left",
-    ).show()
+plots.compare(
+    yours=lambda: painted(scene["image"], crowd[per_class_nms(crowd, marks, names, 0.3)]),
+    expected=painted(scene["image"], crowd[batched_nms(crowd, marks, names, 0.3)]),
+    title=f"What is left of {len(crowd)} reports of {len(scene['boxes'])} objects",
+)
 
 # %% [markdown] exercise="3.5" role="see"
 # One box is left on each object: the one with the highest score, which need not be the one that

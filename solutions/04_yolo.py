@@ -77,6 +77,16 @@ def mirror(sample):
     return {**sample, "image": sample["image"].flip(-1), "boxes": boxes}
 
 
+def painted(image, boxes, zoom=4):
+    """The image, darker and enlarged, with the outlines of boxes painted into it."""
+    big = 0.6 * image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+    limit = torch.tensor([big.shape[2], big.shape[1]]).repeat(2) - 1
+    for x0, y0, x1, y1 in (zoom * boxes).long().clamp(min=0).minimum(limit).tolist():
+        big[:, y0 : y1 + 1, [x0, x1]] = 1.0
+        big[:, [y0, y1], x0 : x1 + 1] = 1.0
+    return big
+
+
 def draw_grid(images, all_boxes, S, title):
     """Images under a grid of S × S cells; the cells that hold the centre of a box are tinted."""
     with plots.canvas(1, len(images), width=4.6 * len(images), height=4.9, title=title) as (
@@ -870,19 +880,16 @@ scene = train[0]
 written = yolo.make_targets(
     scene["boxes"], scene["labels"], (side, side), S=fine, num_classes=classes
 )
-with attempt("4.4"):
-    plots.show_boxes(
-        scene["image"],
-        {
-            "truth": scene["boxes"],
-            "read from the grid": decode_grid(written, (side, side), 0.5, 1)[0],
-        },
-        title=f"The objects of one image, written into {fine} × {fine} cells and read back",
-    ).show()
+spots, values = yolo.decode_grid(written, (side, side), B=1)
+plots.compare(
+    yours=lambda: painted(scene["image"], decode_grid(written, (side, side), 0.5, 1)[0]),
+    expected=painted(scene["image"], spots[values.amax(1) > 0.5]),
+    title=f"The objects of one image, written into {fine} × {fine} cells and read back",
+)
 
 # %% [markdown] exercise="4.4" role="see"
-# Every dashed box lies on a solid one: writing and reading are inverse as long as no two centres
-# share a cell.
+# Every object in its box, at its place: writing and reading are inverse as long as no two centres
+# share a cell. The difference is 0.
 
 # %% [markdown] exercise="4.4" role="think"
 # **Think.** One cell, two boxes: a person (confidence 0.9) in front of a car (confidence 0.8),
@@ -1029,21 +1036,19 @@ with check.hidden("the detections are left alone", points=1):
 check.score()
 
 # %% exercise="4.5" role="picture"
-near = scene["boxes"].repeat(3, 1) + 2.5 * torch.randn(
-    3 * len(scene["boxes"]), 4, generator=torch.Generator().manual_seed(1)
+trio = data.boxes(1, (48, 64), seed=9)[0]
+noise = torch.Generator().manual_seed(1)
+near = trio["boxes"].repeat(3, 1) + 2.5 * torch.randn(9, 4, generator=noise)
+rank = torch.rand(9, generator=torch.Generator().manual_seed(2))
+plots.compare(
+    yours=lambda: painted(trio["image"], near[match_detections(near, rank, trio["boxes"])]),
+    expected=painted(trio["image"], near[[2, 3, 4]]),
+    title="The hits among nine noisy detections of three objects",
 )
-rank = torch.rand(len(near), generator=torch.Generator().manual_seed(2))
-with attempt("4.5"):
-    hits = match_detections(near, rank, scene["boxes"])
-    plots.show_boxes(
-        scene["image"],
-        {"object": scene["boxes"], "hit": near[hits], "false positive": near[~hits]},
-        title=f"{len(near)} noisy detections of {len(scene['boxes'])} objects: {int(hits.sum())} hits",
-    ).show()
 
 # %% [markdown] exercise="4.5" role="see"
-# At most one hit per object, however many boxes crowd around it. The false positives are of two
-# kinds: badly placed ones, and good ones that came too late.
+# One box on each object. Six of the nine detections overlap their object by at least one half, but
+# three of these came too late: duplicates. The difference is 0.
 
 # %% [markdown] exercise="4.5" role="think"
 # **Think.** Lowering the threshold from 0.5 to 0.1 usually turns misses into hits. Can it also turn
