@@ -75,7 +75,7 @@ def propose(image, how=method):
     return proposals.segment_proposals(image)[:300]
 
 
-def painted(image, boxes, zoom=4):
+def painted(image, boxes, zoom=2):
     """The image, darker and enlarged, with the outlines of boxes painted into it."""
     big = 0.6 * image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
     limit = torch.tensor([big.shape[2], big.shape[1]]).repeat(2) - 1

@@ -77,7 +77,7 @@ def mirror(sample):
     return {**sample, "image": sample["image"].flip(-1), "boxes": boxes}
 
 
-def painted(image, boxes, zoom=4):
+def painted(image, boxes, zoom=2):
     """The image, darker and enlarged, with the outlines of boxes painted into it."""
     big = 0.6 * image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
     limit = torch.tensor([big.shape[2], big.shape[1]]).repeat(2) - 1
