@@ -82,7 +82,7 @@ plots.bars(
 # - `weight`: `(K, channels * height * width)`, `bias`: `(K,)`, as in `nn.Linear`; the inputs were
 #   flattened by `x.flatten(1)` from `(B, channels, height, width)`.
 # - Result: an `nn.Conv2d` without padding that gives the same K numbers on a map of that size.
-# - The tensors that come in stay as they are: copy them.
+# - On a larger map it gives those numbers for every place of the kernel, one unit apart.
 
 # %% [markdown] exercise="7.1" role="hints"
 # 1. Number the values of a tiny map 0, 1, 2, … and flatten it. Which axis runs fastest?
@@ -117,7 +117,11 @@ small = torch.tensor([[[[1.0, 2, 3], [4, 5, 6]], [[0, 1, 0], [2, 0, 3]]]])
 kernels = weight.reshape(2, 2, 2, 3)
 last = weight.reshape(2, 2, 3, 2).permute(0, 3, 1, 2)  # channels last, as in other frameworks
 swapped = weight.reshape(2, 2, 3, 2).mT
-with check("two classes on a map of 2 × 2 × 3", points=2):
+with check(
+    "two classes on a map of 2 × 2 × 3",
+    points=2,
+    hint="A new convolution comes with random weights and a random bias: copy both.",
+):
     conv = build(linear_to_conv, weight, bias, 2, 2, 3)
     check.equal(
         conv(small),
@@ -179,11 +183,11 @@ with check.hidden("a layer of two parameters that can be trained on", points=1):
     check.equal(conv.parameter_count(), 3 * 8 + 3)
     found = conv.gradients(torch.ones(1, 2, 2, 2))
     check.equal(found["bias"], torch.ones(3))
-with check.hidden("the tensors that came in are left alone", points=1):
-    weight, bias = torch.randn(3, 8), torch.randn(3)
-    conv = build(linear_to_conv, weight, bias, 2, 2, 2)
-    conv.fill(seed=1)
-    check.unchanged(linear_to_conv, weight, bias, 2, 2, 2)
+with check.hidden("one class and seven, on one channel", points=1):
+    for k in (1, 7):
+        weight, bias = torch.randn(k, 6), torch.randn(k)
+        got = build(linear_to_conv, weight, bias, 1, 3, 2)(torch.ones(1, 1, 3, 2))
+        check.equal(got[0, :, 0, 0], weight.sum(1) + bias, tolerance=1e-4)
 ### END HIDDEN TESTS
 check.score()
 
@@ -414,7 +418,7 @@ plots.compare(
 # $$a' = a - \frac{s}{f}\cdot\frac{k-1}{2}, \qquad
 #   \text{offset} = \frac{a' - a_{\text{fine}}}{s_{\text{fine}}}, \qquad s_{\text{fine}} = \frac{s}{f} .$$
 #
-# Only with that offset may two maps be added. For the released networks it is 5, 9, 19, 27 and 31.
+# Only so may maps be added. In the released networks the offsets are 5, 9, 19, 27 and 31.
 # [Long et al. 2015, §3.2 and §4.2; the crops are in the code]
 
 # %% exercise="7.3" role="look"
@@ -733,7 +737,11 @@ with check("two images, one of them hardly labelled", points=1):
             / 2,
         },
     )
-with check("nothing labelled: 0, not nan", points=1):
+with check(
+    "nothing labelled: 0, not nan",
+    points=1,
+    hint="The mean of no numbers is nan, and one such batch ruins the network: divide by at least 1.",
+):
     nothing = torch.full((1, 2, 3), 255)
     check.equal(pixel_cross_entropy(logits, nothing), 0.0)
 ### BEGIN HIDDEN TESTS
@@ -915,7 +923,11 @@ with check("no skip: stride 8 to pixels", points=2):
             ),
         },
     )
-with check("two skips: from deep to shallow", points=2):
+with check(
+    "two skips: from deep to shallow",
+    points=2,
+    hint="After 0, 1, 2 skips the scores stand at stride 8, 4, 2: enlarge them by that number.",
+):
     net = build(SkipFCN, 2, 1, 3, 2)
     net.fill(seed=4)
     s = net.state()
@@ -947,6 +959,8 @@ with check.hidden("odd, non-square images with every number of skips", points=5)
             check.equal(net(x), by_hand(net.state(), x, skips), tolerance=1e-4)
 with check.hidden("fresh skips add nothing: all three nets start as the coarse one", points=1):
     net = build(SkipFCN, 3, 1, 4, 2)
+    x = torch.rand(1, 1, 16, 24, generator=torch.Generator().manual_seed(2))
+    check.equal(net(x), by_hand(net.state(), x, 2), tolerance=1e-4)
     flat = {key: v for key, v in net.state().items() if key.startswith("skip_scores")}
     check.true(all(not bool(v.any()) for v in flat.values()), "Scores of a skip start at zero.")
 with check.hidden("gradients reach every layer", points=3):
@@ -1124,7 +1138,7 @@ if results:
 # | | paper | here |
 # |---|---|---|
 # | data | PASCAL VOC 2011, photographs, 21 classes | 200 synthetic images of 64 × 64, 3 classes |
-# | network | VGG16, 134 million parameters, strides 32, 16, 8 | 2,299 parameters, strides 8, 4, 2 |
+# | network | VGG16, 134 million parameters, strides 32, 16, 8 | 7,043 to 7,121 parameters, strides 8, 4, 2 |
 # | training | one skip after the other, each from the coarser net | each net from scratch |
 # | claim | mean IU 59.4, 62.4, 62.7 (Table 2) | measured above, with the spread over seeds |
 #
