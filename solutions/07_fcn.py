@@ -421,7 +421,7 @@ plots.compare(
 #   \text{offset} = \frac{a' - a_{\text{fine}}}{s_{\text{fine}}}, \qquad s_{\text{fine}} = \frac{s}{f} .$$
 #
 # Only so may maps be added. In the released networks the offsets are 5, 9, 19, 27 and 31.
-# [Long et al. 2015, §3.2 and §4.2; the crops are in the code]
+# [Long et al. 2015, §3 and §4.2; the crops are in the released code]
 
 # %% exercise="7.3" role="look"
 plots.curves(
@@ -643,8 +643,8 @@ plots.compare(
 #
 # $$L = -\frac{1}{|V|}\sum_{x\in V} \log p_{y(x)}(x), \qquad V = \{x : y(x) \neq 255\} .$$
 #
-# The paper sums instead of averaging, which is why its learning rate is as small as
-# $10^{-10}$: the two must be changed together. [Long et al. 2015, §4.3]
+# The authors' release sums instead of averaging, which is why its learning rate is as small as
+# $10^{-10}$: the two must be changed together. [Long et al. 2015, §4]
 
 # %% exercise="7.4" role="look"
 odds = [0.99, 0.9, 0.5, 0.1, 0.01]
@@ -1162,6 +1162,6 @@ if results:
 # such weights by `weights=`, and `device = "cuda"` helps.
 #
 # **Reading.** Long et al. 2015, §3 and §4, and Table 2. Shelhamer, Long, Darrell 2017,
-# [arXiv:1605.06211](https://arxiv.org/abs/1605.06211), §4.2: all skips at once. Sermanet et al. 2014,
-# [arXiv:1312.6229](https://arxiv.org/abs/1312.6229), §3.3: the first classifier made convolutional.
+# [arXiv:1605.06211](https://arxiv.org/abs/1605.06211), §4: all skips at once. Sermanet et al. 2014,
+# [arXiv:1312.6229](https://arxiv.org/abs/1312.6229), §3.5: a classifier slid over the image in one pass.
 # Ronneberger et al. 2015, §2: skips that concatenate; that is Lab 8.

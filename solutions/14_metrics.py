@@ -88,10 +88,12 @@ plots.show_masks(
 # %% exercise="14.1" role="look"
 road = torch.tensor([[0, 0, 0], [0, 0, 1], [1, 1, 1]])
 walk = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 1, 1]])
-plots.heat(
-    torch.cat([road, torch.full((3, 1), -1), walk], 1),
-    title="The lecture's example: truth and prediction, road 0 and sidewalk 1",
-    label="class (-1: nothing)",
+plots.show_masks(
+    [torch.ones(3, 3)] * 2,
+    [road, walk],
+    class_names=("road", "sidewalk"),
+    titles=["truth", "prediction"],
+    title="The lecture's example: two of nine pixels are wrong",
 )
 
 # %% [markdown] exercise="14.1" role="contract" title="The confusion matrix" minutes=15
@@ -199,15 +201,18 @@ with check.hidden("bytes, nothing counted, and maps left alone", points=2):
 check.score()
 
 # %% exercise="14.1" role="picture"
+right = metrics.confusion_matrix(faulty["stride 4"], scenes.masks, 3)
 plots.compare(
-    yours=lambda: confusion_matrix(faulty["stride 4"], scenes.masks, 3) / 1000,
-    expected=metrics.confusion_matrix(faulty["stride 4"], scenes.masks, 3) / 1000,
-    title="Thousands of pixels by label (row) and prediction (column): stride 4",
+    yours=lambda: (
+        confusion_matrix(faulty["stride 4"], scenes.masks, 3) / right.sum(1, keepdim=True)
+    ),
+    expected=right / right.sum(1, keepdim=True),
+    title="Stride 4: where the pixels of each label (row) went (column), as shares",
 )
 
 # %% [markdown] exercise="14.1" role="see"
-# One bright square, the background, which outshines all the rest: that is the trouble with rare
-# classes in one picture. The difference is 0.
+# Each row sums to 1. The background's is nearly all on the diagonal, 0.97; of the line's pixels, row 2,
+# about half have gone to the background. The difference is 0.
 
 # %% [markdown] exercise="14.1" role="think"
 # **Think.** Someone hands you a confusion matrix without saying what its rows are. Which of accuracy,
@@ -529,7 +534,15 @@ with check(
     hint="Put eps above and below the line: 0 / 0 is nan, and with eps below only it is 0.",
 ):
     empty = torch.zeros(2, 3, 5)
-    check.equal(soft_dice(empty, empty), torch.ones(2))
+    check.equal(
+        soft_dice(empty, empty),
+        torch.ones(2),
+        mistakes={
+            "Put eps above and below the line: below only, empty against empty is 0.": torch.zeros(
+                2
+            )
+        },
+    )
 ### BEGIN HIDDEN TESTS
 with check.hidden("random maps against the library, odd and non-square", points=4):
     for shape in ((5, 7), (2, 3, 4), (2, 3, 1, 6)):
@@ -607,7 +620,7 @@ plots.compare_values(
 plots.bars(
     ["square of 40", "square of 10", "line of 2"],
     {
-        "IoU": [38 / 42, 8 / 12, 0],
+        "IoU": [0.9, 0.67, 0],
         "boundary F, tolerance 2": [1, 1, 1],
     },
     title="The same shift of two pixels, for three widths",
@@ -660,31 +673,26 @@ def boundary_f(pred: Tensor, target: Tensor, tolerance: float) -> float:
 # %% exercise="14.4" role="check"
 check = Exercise("14.4", points=16, forbid=["course.metrics"])
 
-mask = torch.zeros(5, 7, dtype=torch.bool)
-mask[1:5, 0:4] = True
-frame = torch.tensor(
-    [
-        [0] * 7,
-        [1, 1, 1, 1, 0, 0, 0],
-        [1, 0, 0, 1, 0, 0, 0],
-        [1, 0, 0, 1, 0, 0, 0],
-        [1, 1, 1, 1, 0, 0, 0],
-    ]
-).bool()
-with check("the boundary of a block in the corner", points=1):
-    want = torch.zeros(5, 7, dtype=torch.bool)
-    want[1, 0:4], want[1:5, 3] = True, True
-    outside = torch.zeros(5, 7, dtype=torch.bool)
-    outside[0, 0:4], outside[1:5, 4] = True, True
-    corner = want.clone()
-    corner[2, 2] = True
+
+def drawn(*rows):
+    return torch.tensor([[c == "#" for c in row] for row in rows])
+
+
+mask = drawn(".......", "###....", "####...", "####...", "####...")
+want = drawn(".......", "###....", "...#...", "...#...", "...#...")
+outside = drawn("###....", "...#...", "....#..", "....#..", "....#..")
+with check("the boundary of a block at the edge, one corner bitten off", points=1):
     check.equal(
         boundary(mask),
         want,
         mistakes={
-            "The frame of the image is no boundary: nobody knows what lies behind it.": frame,
+            "The frame of the image is no boundary: nobody knows what lies behind it.": (
+                want | drawn(".......", "#......", "#......", "#......", "####...")
+            ),
             "Those pixels lie outside the mask: take the mask's own.": outside,
-            "Neighbours share a side; you count those that share a corner too.": corner,
+            "Neighbours share a side; you count those that share a corner too.": (
+                want | drawn(".......", ".......", "..#....", ".......", ".......")
+            ),
             "Both sides of the edge are marked: take the mask's own pixels only.": want | outside,
         },
     )
@@ -757,7 +765,7 @@ plots.compare_values(
 )
 
 # %% [markdown] exercise="14.4" role="see"
-# F climbs from a third to 1 as the tolerance grows: say the tolerance with the score, or it means
+# F climbs from 0.29 to 1 as the tolerance grows: say the tolerance with the score, or it means
 # nothing. From 0 to 0.5 nothing changes, since no two pixels are half a pixel apart.
 
 # %% [markdown] exercise="14.4" role="think"
@@ -1164,8 +1172,8 @@ if cells:
 
 # %% [markdown]
 # **What you should see.** By pixel accuracy and mean IoU the network *without* weights is the better
-# one, by 0.01 to 0.05. It finds a cell in ten at most, or two, because its cells hang together; the
-# other finds more than half of them in every run. Lab 8's gain is invisible to IoU, and even boundary
+# one, by 0.01 to 0.05. It finds fewer than one cell in five, because its cells hang together; the other
+# finds two of three, or more, in every run. Lab 8's gain is invisible to IoU, and even boundary
 # F hardly sees it: the lines between cells are few. Count what you want to count.
 
 # %% [markdown]
