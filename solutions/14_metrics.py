@@ -614,7 +614,7 @@ plots.compare_values(
 #   F = \frac{2PR}{P+R} .$$
 #
 # Distances are Euclidean: the tolerance is a disc. The frame of the picture is no boundary; nobody
-# knows what lies behind it. [Csurka et al. 2013, §3; Martin et al. 2004]
+# knows what lies behind it. [Csurka et al. 2013; Martin et al. 2004]
 
 # %% exercise="14.4" role="look"
 plots.bars(
@@ -783,14 +783,15 @@ plots.compare_values(
 
 # %% [markdown] exercise="14.5" role="idea"
 # A paper's table shows other papers' rows, each scored by other code. Safer is to keep the
-# *predictions* and score all of them again, by one code, on one test set:
+# *predictions* and score all of them again, by one code, on one test set. State one choice:
 #
 # $$\text{IoU}_c = \frac{\sum_i n^{(i)}_{cc}}{\sum_i r^{(i)}_c + k^{(i)}_c - n^{(i)}_{cc}}
 #   \;\neq\; \frac1N \sum_i \text{IoU}^{(i)}_c .$$
 #
-# Counts are added over the images $i$, and divided once. The mean over images gives an image with
-# three pixels of a class the say of one that is full of it. Boundary F is the other kind: it is
-# defined image by image, and averaged. [Csurka et al. 2013, §2; Everingham et al. 2010, §4.2]
+# PASCAL VOC adds the counts of all images $i$ and divides once; Csurka et al. argue for the mean over
+# images, which tells in how many images all goes well, but lets three pixels of a class weigh as much
+# as a thousand. Here IoU comes from added counts, boundary F from images, as in its definition.
+# [Everingham et al. 2010, §4; Csurka et al. 2013]
 
 # %% exercise="14.5" role="look"
 plots.bars(
@@ -1256,9 +1257,9 @@ with attempt("14.5"):
 #
 # | | papers | here |
 # |---|---|---|
-# | rare classes | a blind network scores well in accuracy (Csurka et al. 2013, §2) | accuracy above 0.95 with IoU 0 |
+# | rare classes | accuracy beside three other scores (Long et al. 2015, §5) | accuracy above 0.95 with IoU 0 |
 # | Dice and IoU | $D = 2J/(1+J)$ | Dice above IoU at 99 of 99 values between 0 and 1 (14.3) |
-# | choice of score | rankings depend on it (Csurka et al. 2013, §5) | three winners under four scores |
+# | choice of score | the usual ones have limits; look at contours too (Csurka et al. 2013, abstract) | three winners under four scores |
 # | U-Net's weights | "separates touching cells", no ablation printed | cells found against mean IoU, above |
 
 # %% [markdown]
@@ -1274,6 +1275,6 @@ with attempt("14.5"):
 # earlier labs and hand them to `ladder`: the table is yours.
 #
 # **Reading.** Long et al. 2015, §5. Milletari et al. 2016, §3. Csurka, Larlus, Perronnin, *What is a
-# good evaluation measure for semantic segmentation?*, BMVC 2013, §2 and §3. Everingham et al. 2010,
+# good evaluation measure for semantic segmentation?*, BMVC 2013. Everingham et al. 2010,
 # *The PASCAL Visual Object Classes Challenge*, §4.2. Maier-Hein, Reinke et al. 2024, *Metrics
 # reloaded*, [arXiv:2206.01653](https://arxiv.org/abs/2206.01653), a guide through all the others.
