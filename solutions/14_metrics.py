@@ -783,14 +783,14 @@ plots.compare_values(
 
 # %% [markdown] exercise="14.5" role="idea"
 # A paper's table shows other papers' rows, each scored by other code. Safer is to keep the
-# *predictions* and score all of them again, by one code, on one test set. State one choice:
+# *predictions* and score them again, by one code, on one test set. One choice must be stated:
 #
 # $$\text{IoU}_c = \frac{\sum_i n^{(i)}_{cc}}{\sum_i r^{(i)}_c + k^{(i)}_c - n^{(i)}_{cc}}
 #   \;\neq\; \frac1N \sum_i \text{IoU}^{(i)}_c .$$
 #
-# PASCAL VOC adds the counts of all images $i$ and divides once; Csurka et al. argue for the mean over
-# images, which tells in how many images all goes well, but lets three pixels of a class weigh as much
-# as a thousand. Here IoU comes from added counts, boundary F from images, as in its definition.
+# PASCAL VOC adds the counts of all images and divides once. Csurka et al. argue for the mean over
+# images, which says how often all goes well, but lets three pixels weigh as much as a thousand. Here
+# IoU comes from added counts, boundary F from images, as in its definition.
 # [Everingham et al. 2010, §4; Csurka et al. 2013]
 
 # %% exercise="14.5" role="look"
