@@ -88,9 +88,11 @@ plots.show_masks(
 # %% exercise="14.1" role="look"
 road = torch.tensor([[0, 0, 0], [0, 0, 1], [1, 1, 1]])
 walk = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 1, 1]])
+grid = torch.ones(48, 48)  # each of the nine pixels drawn 16 wide, in its frame
+grid[::16], grid[:, ::16] = 0, 0
 plots.show_masks(
-    [torch.ones(3, 3)] * 2,
-    [road, walk],
+    [grid] * 2,
+    [m.repeat_interleave(16, 0).repeat_interleave(16, 1) for m in (road, walk)],
     class_names=("road", "sidewalk"),
     titles=["truth", "prediction"],
     title="The lecture's example: two of nine pixels are wrong",
