@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from course.experiments.sets import load_set
+from course.experiments.sets import TrainAndTest, load_set
 from course.experiments.systems import find_system
 from course.experiments.tasks import Detection, make_task
 from course.ladder.rungs import Rung, Scores
@@ -42,7 +42,7 @@ class Protocol:
     size: int = 64
     train: int = 400
     test: int = 100
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 8
 
 
@@ -71,24 +71,41 @@ def climb(rung: Rung, seeds: Sequence[int], protocol: Protocol | None = None) ->
 
 
 def _run(rung: Rung, seed: int, protocol: Protocol) -> tuple[float, int, int, int]:
-    system = find_system(rung.system)
-    load = partial(
-        load_set,
+    model, task, parameters = _trained(rung.system, seed, protocol)
+    truth = _load(protocol, seed, "segmentation").test
+    label = _labeller(rung, model, task)
+    matrix = ConfusionMatrix(len(task.class_names))
+    with evaluation_mode(model), torch.no_grad():
+        for i in range(len(task.test)):
+            matrix.update(label(task.test[i])[None], truth[i]["mask"][None])
+        macs, activations = _cost(label, task.test[0])
+    return float(matrix.iou()[_LINE]), parameters, macs, activations
+
+
+def _load(protocol: Protocol, seed: int, task: str) -> TrainAndTest:
+    return load_set(
         protocol.data,
+        task=task,
         size=protocol.size,
         train=protocol.train,
         test=protocol.test,
         seed=seed,
     )
-    train, test, names, channels = load(task=system.task)
+
+
+@lru_cache(maxsize=4)  # two rungs read the same classifier in two ways
+def _trained(name: str, seed: int, protocol: Protocol) -> tuple[nn.Module, Any, int]:
+    """A trained system with its task and its number of parameters."""
+    system = find_system(name)
+    parts = _load(protocol, seed, system.task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = system.build(len(names), channels, protocol.size)
-    task = make_task(system, train, test, names)
+        net = system.build(len(parts.class_names), parts.channels, protocol.size)
+    task = make_task(system, parts.train, parts.test, parts.class_names)
     model = task.wrap(net)
     fit(
         model,
-        train,
+        parts.train,
         task.loss,
         steps=protocol.steps,
         batch_size=protocol.batch_size,
@@ -99,15 +116,7 @@ def _run(rung: Rung, seed: int, protocol: Protocol) -> tuple[float, int, int, in
         device="cpu",
         progress=False,
     )
-    truth = load(task="segmentation").test
-    label = _labeller(rung, model, task)
-    matrix = ConfusionMatrix(len(names))
-    with evaluation_mode(model), torch.no_grad():
-        for i in range(len(test)):
-            matrix.update(label(test[i])[None], truth[i]["mask"][None])
-        macs, activations = _cost(label, test[0])
-    parameters = sum(p.numel() for p in net.parameters())
-    return float(matrix.iou()[_LINE]), parameters, macs, activations
+    return model, task, sum(p.numel() for p in net.parameters())
 
 
 def _labeller(rung: Rung, model: nn.Module, task: Any) -> Callable[[Any], Tensor]:

@@ -46,6 +46,7 @@ def climb_all(
         ValueError: a name that no rung has.
     """
     rungs = [_find(name) for name in names] or list(RUNGS)
+    rungs.sort(key=lambda rung: [r.system for r in RUNGS].index(rung.system))  # share a training
     common = protocol or Protocol(steps=steps)
     path = out or stored_scores()
     asked = asdict(common) | {"seeds": list(range(seeds))}
