@@ -161,7 +161,7 @@ def folded_hints(source: str) -> str:
 
 def _question(cell: Cell, exercise: Exercise, answers: bool) -> str:
     """A graded answer stays between markers for nbgrader; an ungraded one is folded or left out."""
-    text = re.sub(r"^\*\*Think\.?\*\*\s*", "", cell.source)
+    text = re.sub(r"^\*\*Think(?: \([^)]*\))?\.?\*\*\s*", "", cell.source)
     if points := exercise.written_points:
         return f"**Think ({points:g} {'point' if points == 1 else 'points'}).** {text}"
     text = f"**Think.** {text}"

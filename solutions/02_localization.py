@@ -38,8 +38,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course import boxes, data, plots, training
+from course import boxes, data, ladder, plots, training
 from course.checks import Exercise, attempt, build, gradients
+from course.claims import claim
 from course.models import localizer
 
 # %% [markdown]
@@ -1250,6 +1251,22 @@ if results:
         assert gap > 0.2, "averages should lose the position: check exercises 2.4 and 2.5"
         assert more < 0.08, "averages should do no better than the mean box: check exercise 2.4"
         assert leak > 0.2, "zeros at the border should give the position back in an image so small"
+        claim(
+            2,
+            "Global averages before the box head destroy the position.",
+            quantity="mean IoU of the whole map less that of the averages, circular border",
+            paper="the lecture; no figure printed",
+            values=[a - b for a, b in zip(overlap["whole map"], overlap["averages"])],
+            at_least=0.2,
+        ).show()
+        claim(
+            2,
+            "They do so in an ordinary network too, whose convolutions pad with zeros.",
+            quantity="mean IoU of the whole map less that of the averages with zero padding",
+            paper="the lecture; no figure printed",
+            values=[a - b for a, b in zip(overlap["whole map"], overlap["averages, zeros"])],
+            at_least=0.2,
+        ).show()
 
 # %% [markdown]
 # **What you should see.** The class is right for 94 % of the images and more, whatever the box head reads: *what*
@@ -1274,7 +1291,7 @@ if results:
 # and discs. This is the rung of a single box; the labs that follow climb from here.
 
 # %% role="experiment"
-# ladder.picture(lab=2)
+ladder.picture(lab=2)
 
 # %% [markdown]
 # **Going on.** Set `lam = 1` in the parameter cell: boxes get better, classes worse, since one trunk serves two

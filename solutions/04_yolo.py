@@ -30,10 +30,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course import data, geometry, plots, training, windows
+from course import data, geometry, ladder, plots, training, windows
 from course.boxes import batched_nms, box_iou
 from course.boxes import average_precision as reference_precision
 from course.checks import Exercise, attempt, gradients, spy
+from course.claims import claim
 from course.models import yolo
 
 # %% [markdown]
@@ -1450,6 +1451,14 @@ if results:
     if dataset == "boxes" and steps >= 350 and len(seeds) >= 3 and side == 64:
         assert fall > 0.3, "two centres in one cell should cost recall: check exercise 4.1"
         assert regained > 0.3, "a finer grid should find them again: check exercise 4.4"
+        claim(
+            4,
+            "Two centres in one cell cost recall.",
+            quantity="recall of objects alone in a cell of 16 pixels less that of those that share one",
+            paper="Redmon et al. 2016, §2.4: small objects in groups are hard; no figure printed",
+            values=[a - b for a, b in zip(alone[coarse], shared[coarse])],
+            at_least=0.3,
+        ).show()
 
 # %% [markdown]
 # **What you should see.** Objects that have a coarse cell to themselves are found in about 79 of
@@ -1481,7 +1490,7 @@ if results:
 # slanted line holds mostly background, however well it is placed.
 
 # %% role="experiment"
-# ladder.picture(lab=4)
+ladder.picture(lab=4)
 
 # %% [markdown]
 # **Going on.** Set `dataset = "bccd"` (blood cells) or `"pennfudan"` (pedestrians) in the parameter

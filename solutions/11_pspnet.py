@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course import data, ladder, losses, metrics, models, plots, training
+from course import data, ladder, metrics, plots, training
 from course.checks import Exercise, attempt, build, gradients, spy
 from course.claims import claim
 from course.experiments.sets import load_set
@@ -509,9 +509,7 @@ with check.hidden("other weights, batches, classes", points=3):
 with check.hidden("the gradient of the auxiliary part is 0.4 of its own", points=3):
     found = gradients(training_loss, main, auxiliary, labels, wrt=(0, 1))
     ones = [m.clone().requires_grad_() for m in (main, auxiliary)]
-    own = [
-        torch.autograd.grad(F.cross_entropy(m, labels, ignore_index=255), m)[0] for m in ones
-    ]
+    own = [torch.autograd.grad(F.cross_entropy(m, labels, ignore_index=255), m)[0] for m in ones]
     check.equal(found[0], own[0], tolerance=1e-6)
     check.equal(found[1], 0.4 * own[1], tolerance=1e-6)
 with check.hidden("poly over a whole run", points=3):
@@ -1002,9 +1000,7 @@ if results:
 
 # %% role="experiment"
 if results and dataset == "scenes":
-    gains = [
-        results["bins 1, 2, 3, 6", seed][1] - results["no pyramid", seed][1] for seed in seeds
-    ]
+    gains = [results["bins 1, 2, 3, 6", seed][1] - results["no pyramid", seed][1] for seed in seeds]
     if steps >= 150 and len(seeds) >= 3:
         assert all(results["no pyramid", seed][1] < 0.65 for seed in seeds), "it cannot know"
         assert min(gains) > 0.25, "the pyramid should tell boat from car: check exercise 11.2"

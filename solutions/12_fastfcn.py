@@ -330,9 +330,9 @@ with check(
                 x[..., :3, :6], kernel, padding=3, dilation=3
             ),
             "The image is continued by repeating its edge: zeros are what a padded kernel sees.": (
-                F.conv2d(
-                    F.pad(x, (0, 2, 0, 1), mode="replicate"), kernel, padding=3, dilation=3
-                )[..., :5, :7]
+                F.conv2d(F.pad(x, (0, 2, 0, 1), mode="replicate"), kernel, padding=3, dilation=3)[
+                    ..., :5, :7
+                ]
             ),
         },
     )

@@ -177,7 +177,9 @@ with check.hidden("other sizes and classes", points=4):
         truth[1, 0, 0] = 255
         check.equal(reverse_loss(r, truth), cross(-r, truth))
         check.equal(ran_loss(o, r, y, truth), cross(o, truth) + cross(-r, truth) + cross(y, truth))
-with check.hidden("a large response of the right class costs, one of the others does not", points=2):
+with check.hidden(
+    "a large response of the right class costs, one of the others does not", points=2
+):
     r = torch.tensor([-9.0, 9.0]).view(1, 2, 1, 1)
     costs = [float(reverse_loss(r, torch.full((1, 1, 1), k))) for k in (0, 1)]
     check.equal(costs, [0.0, 18.0], tolerance=1e-4)
@@ -434,7 +436,9 @@ with check("two pairs of three", points=2):
             "The least confused come first.": [(0, 2, 0.07), (0, 1, 0.08)],
         },
     )
-with check("a class without pixels", points=2, hint="Do not divide by zero: an empty row has rate 0."):
+with check(
+    "a class without pixels", points=2, hint="Do not divide by zero: an empty row has rate 0."
+):
     check.equal(
         confusable_pairs(torch.tensor([[3, 1], [0, 0]]), 5),
         [(0, 1, 0.125)],
@@ -579,9 +583,9 @@ with check("the five seeds of the picture", points=3):
                 *(
                     float(q)
                     for q in np.percentile(
-                        np.asarray(gain)[
-                            np.random.default_rng(0).integers(5, size=(2000, 5))
-                        ].mean(1),
+                        np.asarray(gain)[np.random.default_rng(0).integers(5, size=(2000, 5))].mean(
+                            1
+                        ),
                         [5, 95],
                     )
                 ),
@@ -591,10 +595,12 @@ with check("the five seeds of the picture", points=3):
                 *(
                     float(q)
                     for q in np.percentile(
-                        (lambda rng: np.asarray(second)[rng.integers(5, size=(2000, 5))].mean(1)
-                         - np.asarray(first)[rng.integers(5, size=(2000, 5))].mean(1))(
-                            np.random.default_rng(0)
-                        ),
+                        (
+                            lambda rng: (
+                                np.asarray(second)[rng.integers(5, size=(2000, 5))].mean(1)
+                                - np.asarray(first)[rng.integers(5, size=(2000, 5))].mean(1)
+                            )
+                        )(np.random.default_rng(0)),
                         [2.5, 97.5],
                     )
                 ),
@@ -801,10 +807,7 @@ plots.compare(
         for low in range(-4, 6)
     ],
     expected=[
-        [
-            -1 if high < low else 2 if low >= 1 else 0 if high < 1 else 1
-            for high in range(-4, 6)
-        ]
+        [-1 if high < low else 2 if low >= 1 else 0 if high < 1 else 1 for high in range(-4, 6)]
         for low in range(-4, 6)
     ],
     title="0 not reproduced, 1 cannot tell, 2 reproduced; low from −0.04 (top), high from −0.04 (left)",

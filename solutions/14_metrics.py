@@ -34,7 +34,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course import boxes, data, losses, metrics, models, plots, tiling, training
+from course import ladder as course_ladder
 from course.checks import Exercise, attempt, gradients
+from course.claims import claim
 
 # %% [markdown]
 # ## The pictures of this lab
@@ -1172,6 +1174,22 @@ if cells:
     if steps >= 180 and len(seeds) >= 3:
         assert min(found) > 0.3, "the weights should pull the cells apart"
         assert min(moved) > -0.1 and max(moved) < 0.01, "the mean IoU should hardly notice"
+        claim(
+            14,
+            "Border weights pull cells apart.",
+            quantity="share of cells found, with border weights less without, same seed",
+            paper="Ronneberger et al. 2015, §3: shown, no ablation printed",
+            values=found,
+            at_least=0.3,
+        ).show()
+        claim(
+            14,
+            "The mean IoU sees what they do.",
+            quantity="mean IoU with border weights less without, same seed",
+            paper="none",
+            values=moved,
+            at_least=0.01,
+        ).show()
 
 # %% [markdown]
 # **What you should see.** By pixel accuracy and mean IoU the network *without* weights is the better
@@ -1270,7 +1288,13 @@ with attempt("14.5"):
 # its cost. You have built each of its bars.
 
 # %% role="experiment"
-# course_ladder.picture(lab=14)
+course_ladder.picture(lab=14)
+
+# %% role="experiment"
+course_ladder.cost_picture()
+
+# %% role="experiment"
+course_ladder.score_table()
 
 # %% [markdown]
 # **Going on.** Point the environment variable `COURSE_DATA` at the folder that holds `map_eval` and

@@ -140,7 +140,7 @@ def dilated_as_split_conv(x, conv, r):
 # %% exercise="12.2" name="one call for each subgrid" caught="visible" hint="conv must be called once"
 # The formula is written as r² convolutions.
 def dilated_as_split_conv(x, conv, r):
-    b, c, h, w = x.shape
+    _b, _c, h, w = x.shape
     parts = split_grids(F.pad(x, (0, -w % r, 0, -h % r)), r)
     rows = [torch.stack([conv(part) for part in row]) for row in parts]
     return merge_grids(torch.stack(rows))[..., :h, :w]
@@ -149,7 +149,7 @@ def dilated_as_split_conv(x, conv, r):
 # %% exercise="12.2" name="forgets to cut" caught="visible" hint="Cut the result back"
 # The padded result looks finished.
 def dilated_as_split_conv(x, conv, r):
-    b, c, h, w = x.shape
+    b, _c, h, w = x.shape
     parts = split_grids(F.pad(x, (0, -w % r, 0, -h % r)), r)
     return merge_grids(conv(parts.flatten(0, 2)).unflatten(0, (r, r, b)))
 
@@ -157,7 +157,7 @@ def dilated_as_split_conv(x, conv, r):
 # %% exercise="12.2" name="pads at the top left" caught="visible" hint="at the top and on the left"
 # F.pad's order begins with left and top.
 def dilated_as_split_conv(x, conv, r):
-    b, c, h, w = x.shape
+    b, _c, h, w = x.shape
     parts = split_grids(F.pad(x, (-w % r, 0, -h % r, 0)), r)
     return merge_grids(conv(parts.flatten(0, 2)).unflatten(0, (r, r, b)))[..., :h, :w]
 
@@ -165,7 +165,7 @@ def dilated_as_split_conv(x, conv, r):
 # %% exercise="12.2" name="cuts what does not fit" caught="visible" hint="are cut off"
 # The remainder is dropped before splitting.
 def dilated_as_split_conv(x, conv, r):
-    b, c, h, w = x.shape
+    b, _c, h, w = x.shape
     parts = split_grids(x[..., : h // r * r, : w // r * r], r)
     return merge_grids(conv(parts.flatten(0, 2)).unflatten(0, (r, r, b)))
 
@@ -173,7 +173,7 @@ def dilated_as_split_conv(x, conv, r):
 # %% exercise="12.2" name="continues with the edge" caught="visible" hint="zeros are what a padded kernel sees"
 # Replicating looks smoother than zeros.
 def dilated_as_split_conv(x, conv, r):
-    b, c, h, w = x.shape
+    b, _c, h, w = x.shape
     parts = split_grids(F.pad(x, (0, -w % r, 0, -h % r), mode="replicate"), r)
     return merge_grids(conv(parts.flatten(0, 2)).unflatten(0, (r, r, b)))[..., :h, :w]
 
@@ -181,7 +181,7 @@ def dilated_as_split_conv(x, conv, r):
 # %% exercise="12.2" name="mixes batch and subgrids" caught="hidden"
 # flatten and unflatten do not mirror each other; with one image nothing is seen.
 def dilated_as_split_conv(x, conv, r):
-    b, c, h, w = x.shape
+    b, _c, h, w = x.shape
     parts = split_grids(F.pad(x, (0, -w % r, 0, -h % r)), r)
     batch = parts.permute(2, 0, 1, 3, 4, 5).flatten(0, 2)
     return merge_grids(conv(batch).unflatten(0, (r, r, b)))[..., :h, :w]

@@ -230,7 +230,9 @@ def confusable_pairs(matrix, k):
     if k < 1:
         raise ValueError("at least one pair")
     rates = matrix.double() / matrix.sum(1, keepdim=True).clamp(min=1)
-    pairs = [(i, j, float(rates[i, j])) for i in range(len(rates)) for j in range(i + 1, len(rates))]
+    pairs = [
+        (i, j, float(rates[i, j])) for i in range(len(rates)) for j in range(i + 1, len(rates))
+    ]
     return sorted(pairs, key=lambda pair: -pair[2])[:k]
 
 
