@@ -1226,7 +1226,7 @@ with attempt("6.2"):
 
 # %% [markdown]
 # **What you should see.** With switches most of the lines are found to the pixel; without them they
-# come out as broken blobs, with the same encoder and exactly the same number of weights. Discs hardly
+# come out too wide and grow together, with the same encoder and exactly the same number of weights. Discs hardly
 # differ: what is larger than a window does not need the memory. In every run the IoU of lines is about
 # 0.7 with switches and about 0.4 without, whichever of the other two decoders you take; the worst run
 # with switches is at least 0.12 above the best run without (usually more than 0.2).
