@@ -46,7 +46,7 @@ from course.checks import Exercise, attempt, build, spy
 
 # %% role="setup"
 if dataset == "lines":
-    train, test = data.lines(50, 64, seed=0, thickness=3.0).split(40, 10)
+    train, test = data.lines(50, 64, seed=0, thickness=5.0).split(40, 10)
 else:
     train, test = data.cell_images(dataset, train=40, test=10, size=64)
 names = train.class_names
@@ -986,7 +986,7 @@ plots.compare_values(
 )
 
 # %% [markdown] exercise="5.5" role="see"
-# The cost grows with the area, from 0.44 million MACs for one window of 14 × 14 to 75 million for the
+# The cost grows with the area, from 0.44 million MACs for one window of 14 × 14 to 74 million for the
 # 15 × 15 = 225 windows of a 42 × 42 image. As 225 separate windows they would be 99 million; with real
 # networks, whose early layers are the dear ones, the gain is far larger.
 
@@ -1010,18 +1010,18 @@ plots.compare_values(
 # ---
 # ## The experiment, first part: the same numbers, at which price?
 #
-# A network of the size of LeNet: conv 5 (1 → 6), pool 2, conv 5 (6 → 16), pool 2, conv 4 (16 → 120), conv 1
-# (120 → 4). Its patches are 28 × 28; the image has 284 × 284 pixels. First on the grid of every fourth
-# pixel, which the ordinary strided network computes in one pass, then for every pixel, with dilation.
+# A network like LeNet: conv 5 (1 → 6), pool 2, conv 5 (6 → 16), pool 2, conv 4 (16 → 32), conv 1 (32 → 4). Its
+# patches are 28 × 28; the image has 284 × 284 pixels. First on the grid of every fourth pixel, which the
+# ordinary strided network computes in one pass, then for every pixel, with dilation.
 
 # %% role="experiment"
 lenet = [
     ("conv", 1, 6, 5, 1, 1, 1), ("pool", 2, 2, 1), ("conv", 6, 16, 5, 1, 1, 1), ("pool", 2, 2, 1),
-    ("conv", 16, 120, 4, 1, 1, 1), ("conv", 120, 4, 1, 1, 1, 1),
+    ("conv", 16, 32, 4, 1, 1, 1), ("conv", 32, 4, 1, 1, 1, 1),
 ]  # fmt: skip
 lenet_dense = [
     ("conv", 1, 6, 5, 1, 1, 1), ("pool", 2, 1, 1), ("conv", 6, 16, 5, 1, 2, 1), ("pool", 2, 1, 2),
-    ("conv", 16, 120, 4, 1, 4, 1), ("conv", 120, 4, 1, 1, 4, 1),
+    ("conv", 16, 32, 4, 1, 4, 1), ("conv", 32, 4, 1, 1, 4, 1),
 ]  # fmt: skip
 with attempt("5.5"):
     one = count_macs(lenet, 28, 28)
@@ -1177,8 +1177,8 @@ if results:
     print(f"Localisation: the worst 9 × 9 run lies {place:+.3f} from the best 39 × 39 run.")
     print(f"Context: 39 × 39 lies at least {context:+.3f} from 9 × 9 with the same seed.")
     if dataset == "lines" and steps >= 300 and len(seeds) >= 3:
-        assert place > PLACE, "small windows should find the places: check exercises 5.1 to 5.4"
-        assert context > CONTEXT, "large windows should find the names: check exercises 5.1 to 5.4"
+        assert place > 0.08, "small windows should find the places: check exercises 5.1 to 5.4"
+        assert context > 0.05, "large windows should find the names: check exercises 5.1 to 5.4"
 
 # %% [markdown]
 # One more bar on the ladder that all labs climb: thin lines, the same data, one architecture after
@@ -1188,13 +1188,20 @@ if results:
 # ladder.picture(lab=5)
 
 # %% [markdown]
-# **What you should see.** PLACEHOLDER
+# **What you should see.** One pass gives the numbers of 4,096 runs, to rounding, and costs 11.5 times less on
+# every fourth pixel and 22 times less for every pixel. (The factor depends on the network: what the last
+# layers do, they do once per result in either way.) A larger window gives more pixels the right name,
+# about 0.76, 0.87 and 0.89 for patches of 9, 19 and 39, and draws the shapes less well, about 0.93, 0.86 and
+# 0.75: with 39 × 39 everything is too thick. In every run 39 × 39 is at least 0.05 better at names than 9 × 9, and
+# the best 39 × 39 is at least 0.08 worse at places than the worst 9 × 9. The middle size has the best mean IoU.
+# (No law says so: on `data.textures`, with more steps, large windows lost hardly any place. A network can
+# learn to look at its middle, but it has to learn it.)
 #
 # | | papers | here |
 # |---|---|---|
-# | data | 30 electron micrographs of 512 × 512 | 40 synthetic images of 64 × 64 |
+# | data | 30 electron micrographs of 512 × 512 | 40 synthetic images of 64 × 64, 15 patches of each class from each |
 # | network | N4: 95 × 95 window, four poolings, 219,290 parameters | 9, 19 and 39 pixels, one to three poolings |
-# | cost of one pass | 475 times less than 262,144 windows (counted) | 11.2 times less on the strided grid, more for every pixel (counted) |
+# | cost of one pass | 475 times less than 262,144 windows (counted) | 11.5 times less on every fourth pixel, 22 times for every pixel (counted) |
 # | size of the window | "larger patches require more max-pooling layers that reduce the localization accuracy" (U-Net, §1) | measured above, with three seeds |
 #
 # **Going on.** Set `dataset = "isbi2012"` in the parameter cell for the membranes of the paper; point the
