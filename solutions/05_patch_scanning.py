@@ -231,7 +231,7 @@ plots.compare(
 # $$P(\text{class } c) = \tfrac1K \quad\text{instead of}\quad n_c / N ,$$
 #
 # and the classifier then believes in too many membranes, which the paper corrects afterwards.
-# [Cireşan et al. 2012, §2.1 and §2.4]
+# [Cireşan et al. 2012, §2]
 
 # %% exercise="5.2" role="look"
 plots.bars(
@@ -845,7 +845,7 @@ plots.compare(
 # Pooling, ReLU and biases are not counted. The size that counts is that of the **output**. For the
 # published network one 95 × 95 window takes 121 million MACs, and the 262,144 windows of an image
 # 3.2 · 10¹³; the dense pass needs 475 times less.
-# [Masci et al. 2013, §3; Sermanet et al. 2014, §3.5]
+# [Masci et al. 2013; Sermanet et al. 2014, §3.5]
 
 # %% exercise="5.5" role="look"
 plots.bars(
@@ -1202,12 +1202,12 @@ if results:
 # | data | 30 electron micrographs of 512 × 512 | 40 synthetic images of 64 × 64, 15 patches of each class from each |
 # | network | N4: 95 × 95 window, four poolings, 219,290 parameters | 9, 19 and 39 pixels, one to three poolings |
 # | cost of one pass | 475 times less than 262,144 windows (counted) | 11.5 times less on every fourth pixel, 22 times for every pixel (counted) |
-# | size of the window | "larger patches require more max-pooling layers that reduce the localization accuracy" (U-Net, §1) | measured above, with three seeds |
+# | size of the window | U-Net, §1: large patches need more poolings, which cost places; small ones see little context | measured above, with three seeds |
 #
 # **Going on.** Set `dataset = "isbi2012"` in the parameter cell for the membranes of the paper; point the
 # environment variable `COURSE_DATA` at the folder that holds them. `course.models.PixelClassifier` is N4
 # itself.
 #
-# **Reading.** Cireşan et al. 2012, §2 (windows, sampling, foveation) and Table 1. Masci et al. 2013, §3.
-# Sermanet et al. 2014, §3.5 and Figure 5. Farabet et al. 2013, §3, for scanning at three scales.
+# **Reading.** Cireşan et al. 2012, §2 (windows, sampling, foveation) and Table 1. Masci et al. 2013.
+# Sermanet et al. 2014, §3.5. Farabet et al. 2013, §3, for scanning at three scales.
 # Ronneberger et al. 2015, §1, for the criticism that led to U-Net (Lab 8).
