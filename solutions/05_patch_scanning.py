@@ -9,14 +9,14 @@
 # - count what a network costs without a clock;
 # - say what a larger window buys and what it costs.
 #
-# **Papers.** D. Cireşan, A. Giusti, L. Gambardella, J. Schmidhuber, *Deep Neural Networks Segment Neuronal
-# Membranes in Electron Microscopy Images*, NIPS 2012, §2. J. Masci et al., *A Fast Learning Algorithm for
-# Image Segmentation with Max-Pooling Convolutional Networks*, ICIP 2013,
+# **Papers.** D. Cireşan, A. Giusti, L. Gambardella, J. Schmidhuber, *Deep Neural Networks Segment
+# Neuronal Membranes in Electron Microscopy Images*, NIPS 2012, §2. J. Masci et al., *A Fast
+# Learning Algorithm for Image Segmentation with Max-Pooling Convolutional Networks*, ICIP 2013,
 # [arXiv:1302.1690](https://arxiv.org/abs/1302.1690). P. Sermanet et al., *OverFeat*, ICLR 2014,
 # [arXiv:1312.6229](https://arxiv.org/abs/1312.6229), §3.5.
 #
-# **From before.** Sliding windows (Lab 1). Run every cell from top to bottom. A check cell never stops the
-# notebook: it says what it expected, what came, and the usual cause.
+# **From before.** Sliding windows (Lab 1). Run every cell from top to bottom. A check cell never
+# stops the notebook: it says what it expected, what came, and the usual cause.
 
 # %% tags=["parameters"]
 dataset = "lines"  # made on the spot; "isbi2012" (membranes) is read from COURSE_DATA
@@ -40,9 +40,9 @@ from course.checks import Exercise, attempt, build, spy
 # %% [markdown]
 # ## The picture of this lab
 #
-# Discs and lines of the same brightness. One pixel does not say whether it belongs to a disc or to a
-# line; the pixels around it do, if they are many enough. But the more of them a window holds, the more
-# of them belong to something else.
+# Discs and lines of the same brightness. One pixel does not say whether it belongs to a disc or to
+# a line; the pixels around it do, if they are many enough. But the more of them a window holds, the
+# more of them belong to something else.
 
 # %% role="setup"
 if dataset == "lines":
@@ -63,15 +63,15 @@ plots.show_masks(
 # ## 5.1 The window around a pixel
 
 # %% [markdown] exercise="5.1" role="idea"
-# Segmentation becomes classification if every pixel is shown with its surroundings: a *patch* of side
-# $k$ whose middle is the pixel in question. For odd $k$ there are $k//2$ pixels on every side. An even
-# patch has no middle; the convention here puts the pixel at index $k//2$, so that
+# Segmentation becomes classification if every pixel is shown with its surroundings: a *patch* of
+# side $k$ whose middle is the pixel in question. For odd $k$ there are $k//2$ pixels on every side.
+# An even patch has no middle; the convention here puts the pixel at index $k//2$, so that
 #
 # $$\text{patch}_{y,x}[i, j] = \text{image}\big[\,y - k//2 + i,\; x - k//2 + j\,\big].$$
 #
-# At the rim the image is continued by mirroring, without repeating the edge pixel, so that every pixel
-# gets a whole patch and every patch looks like image. For the published 95 × 95 window that is a frame
-# of 47 pixels. [Cireşan et al. 2012, §2]
+# At the rim the image is continued by mirroring, without repeating the edge pixel, so that every
+# pixel gets a whole patch and every patch looks like image. For the published 95 × 95 window that
+# is a frame of 47 pixels. [Cireşan et al. 2012, §2]
 
 # %% exercise="5.1" role="look"
 plots.show_boxes(
@@ -91,9 +91,10 @@ plots.show_boxes(
 # - `F.pad` is allowed; forbidden: `course.windows`, `course.tiling`.
 
 # %% [markdown] exercise="5.1" role="hints"
-# 1. Mirror first, then cut. How many pixels are needed before the first row, and how many after the last?
-# 2. `F.pad(..., mode="reflect")` wants a batch axis; `tensor.unfold(dimension, size, step)` cuts windows
-#    along one axis and puts the window's own axis last.
+# 1. Mirror first, then cut. How many pixels are needed before the first row, and how many after the
+#    last?
+# 2. `F.pad(..., mode="reflect")` wants a batch axis; `tensor.unfold(dimension, size, step)` cuts
+#    windows along one axis and puts the window's own axis last.
 # 3. `before, after = size // 2, (size - 1) // 2`
 
 
@@ -213,9 +214,9 @@ plots.compare(
 # zeros instead?
 #
 # ### BEGIN SOLUTION
-# That a black band means "border of the image", with whatever classes happen to be frequent there. It
-# would have to learn every shape twice, with and without a band, and a dark object inside the image
-# could be taken for the border.
+# That a black band means "border of the image", with whatever classes happen to be frequent there.
+# It would have to learn every shape twice, with and without a band, and a dark object inside the
+# image could be taken for the border.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -223,10 +224,11 @@ plots.compare(
 # ## 5.2 Which patches, and what are they called?
 
 # %% [markdown] exercise="5.2" role="idea"
-# A patch carries the label of its **centre pixel**, even if the rest of it belongs to another class:
-# the question is about the pixel, the surroundings are only evidence. Images hold far more patches than
-# training needs, and classes are of unequal size: in the membrane images of the paper four pixels of
-# five are not membrane. So the training set is drawn with the same number of pixels from each class,
+# A patch carries the label of its **centre pixel**, even if the rest of it belongs to another
+# class: the question is about the pixel, the surroundings are only evidence. Images hold far more
+# patches than training needs, and classes are of unequal size: in the membrane images of the paper
+# four pixels of five are not membrane. So the training set is drawn with the same number of pixels
+# from each class,
 #
 # $$P(\text{class } c) = \tfrac1K \quad\text{instead of}\quad n_c / N ,$$
 #
@@ -244,8 +246,8 @@ plots.bars(
 # %% [markdown] exercise="5.2" role="contract" title="Labels and a balanced choice" minutes=20
 # - `mask`: `(H, W)` int64, 255 = ignore. `centers`: `(N, 2)` int64, a row is **(y, x)**.
 # - `pixel_classifier_labels(mask, centers)`: `(N,)` int64, the class of every centre.
-# - `balanced_centers(mask, per_class, seed)`: `(M, 2)`, for every class that occurs `per_class` pixels
-#   drawn at random with replacement; never an ignored pixel.
+# - `balanced_centers(mask, per_class, seed)`: `(M, 2)`, for every class that occurs `per_class`
+#   pixels drawn at random with replacement; never an ignored pixel.
 # - The same seed gives the same centres: use a `torch.Generator` of your own.
 
 # %% [markdown] exercise="5.2" role="hints"
@@ -390,8 +392,9 @@ plots.compare_values(
 # background pixels for one membrane pixel. How do you correct its probabilities?
 #
 # ### BEGIN SOLUTION
-# Multiply the probability of each class by (its share in images) / (its share in training), then divide
-# by the sum: Bayes' rule with the true prior. The paper fits a polynomial to the same effect.
+# Multiply the probability of each class by (its share in images) / (its share in training), then
+# divide by the sum: Bayes' rule with the true prior. The paper fits a polynomial to the same
+# effect.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -399,15 +402,15 @@ plots.compare_values(
 # ## 5.3 Scan: one run of the network per pixel
 
 # %% [markdown] exercise="5.3" role="idea"
-# Now ask the classifier everywhere: cut the patch of every pixel, run the network, write its $K$ scores
-# into a map at the pixel's place,
+# Now ask the classifier everywhere: cut the patch of every pixel, run the network, write its $K$
+# scores into a map at the pixel's place,
 #
 # $$S[:, i, j] = \text{net}\big(\text{patch}_{i s,\; j s}\big).$$
 #
-# With stride 1 an image of 512 × 512 needs 262,144 runs. Running many patches at once (a batch) is faster
-# than a loop but does not save a single multiplication, and neighbouring patches of side $k$ share all
-# but one of their $k$ columns. That waste is the main drawback of the method.
-# [Cireşan et al. 2012, §2; the lecture's slide "patch-by-patch scanning"]
+# With stride 1 an image of 512 × 512 needs 262,144 runs. Running many patches at once (a batch) is
+# faster than a loop but does not save a single multiplication, and neighbouring patches of side $k$
+# share all but one of their $k$ columns. That waste is the main drawback of the method. [Cireşan et
+# al. 2012, §2; the lecture's slide "patch-by-patch scanning"]
 
 # %% exercise="5.3" role="look"
 reach = F.conv2d(F.pad(torch.ones(1, 1, 12, 20), (8, 8, 8, 8)), torch.ones(1, 1, 9, 9))[0, 0]
@@ -418,15 +421,15 @@ plots.heat(
 )
 
 # %% [markdown] exercise="5.3" role="contract" title="A map of scores" minutes=20
-# - `image`: `(C, H, W)`; `net`: maps `(N, C, size, size)` to `(N, K)` or `(N, K, 1, 1)`; call it, nothing
-#   else.
+# - `image`: `(C, H, W)`; `net`: maps `(N, C, size, size)` to `(N, K)` or `(N, K, 1, 1)`; call it,
+#   nothing else.
 # - Result: `(K, ⌈H / stride⌉, ⌈W / stride⌉)`.
 # - At most `batch` patches per call, and no patch twice. Use your `extract_patches`.
 
 # %% [markdown] exercise="5.3" role="hints"
 # 1. All patches are one tensor; a list of its pieces is `patches.split(batch)`.
-# 2. The results, one below the other, are `(N, K)` with N in reading order. Which axis must become the
-#    first before you fold N into rows and columns?
+# 2. The results, one below the other, are `(N, K)` with N in reading order. Which axis must become
+#    the first before you fold N into rows and columns?
 # 3. `patches = extract_patches(image, size, stride)`
 
 
@@ -537,21 +540,22 @@ plots.compare(
 )
 
 # %% [markdown] exercise="5.3" role="see"
-# A map of 64 × 64 values from 4,096 patches; no pixel differs. It is bright in a broad band along every
-# edge and dark inside the discs and on the ground.
+# A map of 64 × 64 values from 4,096 patches; no pixel differs. It is bright in a broad band along
+# every edge and dark inside the discs and on the ground.
 
 # %% [markdown] exercise="5.3" role="think" points=10
-# **Think (10 points).** Two neighbouring pixels have patches of 95 × 95. Which share of their pixels do
-# the patches have in common? In the first layer (4 × 4 kernels, no padding, 92 × 92 outputs), how many
-# outputs of the second patch were already computed for the first? Does a batch of 256 patches avoid any of
-# that work? Three to five sentences.
+# **Think (10 points).** Two neighbouring pixels have patches of 95 × 95. Which share of their
+# pixels do the patches have in common? In the first layer (4 × 4 kernels, no padding, 92 × 92
+# outputs), how many outputs of the second patch were already computed for the first? Does a batch
+# of 256 patches avoid any of that work? Three to five sentences.
 #
 # ### BEGIN SOLUTION
 # They share 94 of 95 columns, 98.9 percent of the pixels. The first layer of the second patch has
-# 92 × 92 outputs, of which all but one column, 91 × 92 (98.9 percent), are the same numbers as in the first
-# patch, shifted by one; every inner output is computed for up to 92 × 92 patches. A batch computes all of
-# them again: it uses the hardware better, but the number of multiplications is exactly that of the loop.
-# Full marks: 94/95, 91 columns of 92, and that a batch saves no multiplication.
+# 92 × 92 outputs, of which all but one column, 91 × 92 (98.9 percent), are the same numbers as in
+# the first patch, shifted by one; every inner output is computed for up to 92 × 92 patches. A batch
+# computes all of them again: it uses the hardware better, but the number of multiplications is
+# exactly that of the loop. Full marks: 94/95, 91 columns of 92, and that a batch saves no
+# multiplication.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -559,15 +563,15 @@ plots.compare(
 # ## 5.4 The same numbers in one pass
 
 # %% [markdown] exercise="5.4" role="idea"
-# Without padding inside, a convolution of the whole image contains the convolutions of all patches, and a
-# fully connected layer on $C\times h\times w$ features is a convolution with an $h \times w$ kernel. Only
-# pooling is in the way: with stride 2 it keeps one patch position in two. So let every pooling move by 1,
-# and put what it skipped into the layers behind it, whose taps move apart:
+# Without padding inside, a convolution of the whole image contains the convolutions of all patches,
+# and a fully connected layer on $C\times h\times w$ features is a convolution with an $h \times w$
+# kernel. Only pooling is in the way: with stride 2 it keeps one patch position in two. So let every
+# pooling move by 1, and put what it skipped into the layers behind it, whose taps move apart:
 #
 # $$\text{dilation of a layer} = \prod \text{strides of all poolings before it}.$$
 #
-# No weight changes, and every number stays the same. One padded layer would spoil it: a patch would see
-# zeros where the image goes on. [Masci et al. 2013; Sermanet et al. 2014, §3.5]
+# No weight changes, and every number stays the same. One padded layer would spoil it: a patch would
+# see zeros where the image goes on. [Masci et al. 2013; Sermanet et al. 2014, §3.5]
 
 # %% exercise="5.4" role="look"
 rows_seen = torch.zeros(3, 9)
@@ -583,17 +587,18 @@ plots.heat(
 )
 
 # %% [markdown] exercise="5.4" role="contract" title="From patch net to dense net" minutes=30
-# - `layers`: the patch network as data, in order: `("conv", weight, bias)` with weight `(O, C, k, k)`,
-#   no padding, stride 1; `("relu",)`; `("pool", k)`, max pooling with stride k; `("linear", weight, bias)`
-#   with weight `(O, C·h·w)` on flattened features, h = w.
-# - Result: a module that maps `(B, C, H, W)` to `(B, K, H - p + 1, W - p + 1)` for patches of side p;
-#   entry (i, j) is the patch network on the window with the corner (i, j).
+# - `layers`: the patch network as data, in order: `("conv", weight, bias)` with weight `(O, C, k,
+#   k)`, no padding, stride 1; `("relu",)`; `("pool", k)`, max pooling with stride k; `("linear",
+#   weight, bias)` with weight `(O, C·h·w)` on flattened features, h = w.
+# - Result: a module that maps `(B, C, H, W)` to `(B, K, H - p + 1, W - p + 1)` for patches of side
+#   p; entry (i, j) is the patch network on the window with the corner (i, j).
 # - Forbidden: `course.windows`.
 
 # %% [markdown] exercise="5.4" role="hints"
 # 1. Walk through the layers and carry two numbers with you: the dilation so far, and the channels.
-# 2. `nn.MaxPool2d` takes a dilation too. A linear weight becomes a kernel by `view`, channels first, since
-#    that is the order of flattening; a linear layer behind another one is a 1 × 1 convolution.
+# 2. `nn.MaxPool2d` takes a dilation too. A linear weight becomes a kernel by `view`, channels
+#    first, since that is the order of flattening; a linear layer behind another one is a 1 × 1
+#    convolution.
 # 3. `chain, rate, channels = [], 1, 1`, then `for kind, *parts in layers:`
 
 
@@ -822,13 +827,14 @@ plots.compare(
 # 0.0001.
 
 # %% [markdown] exercise="5.4" role="think"
-# **Think.** VGG16 pads every convolution by one. What breaks in the equality of patch scan and dense pass,
-# and is a network with padding therefore useless for dense prediction?
+# **Think.** VGG16 pads every convolution by one. What breaks in the equality of patch scan and
+# dense pass, and is a network with padding therefore useless for dense prediction?
 #
 # ### BEGIN SOLUTION
-# In a patch the padding is zeros; in the dense pass the same place holds the pixels of the neighbourhood.
-# The numbers differ, most near the rim of the patch. The dense network is a good network, only not the
-# same one: it has to be fine-tuned as it is used, which is what FCN does (Lab 7).
+# In a patch the padding is zeros; in the dense pass the same place holds the pixels of the
+# neighbourhood. The numbers differ, most near the rim of the patch. The dense network is a good
+# network, only not the same one: it has to be fine-tuned as it is used, which is what FCN does (Lab
+# 7).
 # ### END SOLUTION
 
 # %% [markdown]
@@ -837,8 +843,8 @@ plots.compare(
 
 # %% [markdown] exercise="5.5" role="idea"
 # A clock measures the machine, its load and its first call. Multiply-accumulates (MACs) measure the
-# algorithm. One output of a convolution with $g$ groups takes $k^2\,C_{\text{in}}/g$ of them, so a layer
-# takes
+# algorithm. One output of a convolution with $g$ groups takes $k^2\,C_{\text{in}}/g$ of them, so a
+# layer takes
 #
 # $$h_{\text{out}}\, w_{\text{out}}\; k^2\, \frac{C_{\text{in}}}{g}\, C_{\text{out}} .$$
 #
@@ -856,8 +862,8 @@ plots.bars(
 )
 
 # %% [markdown] exercise="5.5" role="contract" title="Multiply-accumulates of a chain" minutes=15
-# - `layers`: `("conv", c_in, c_out, k, stride, dilation, groups)` and `("pool", k, stride, dilation)`;
-#   no padding.
+# - `layers`: `("conv", c_in, c_out, k, stride, dilation, groups)` and `("pool", k, stride,
+#   dilation)`; no padding.
 # - `h`, `w`: size of the input, pixels. Result: `int`, the MACs of one pass.
 # - A layer that does not fit (its taps reach further than the map) raises `ValueError`.
 # - Forbidden: `course.geometry`.
@@ -872,7 +878,7 @@ plots.bars(
 def count_macs(layers: list[tuple[Any, ...]], h: int, w: int) -> int:
     """Multiply-accumulates of a chain of convolutions and poolings on h × w pixels.
 
-    Worked number: one 5 × 5 convolution from 3 to 16 channels on 14 × 14: 10 * 10 * 25 * 3 * 16 = 120000.
+    Worked number: 5 × 5, 3 to 16 channels, on 14 × 14: 10 * 10 * 25 * 3 * 16 = 120000.
     """
     ### BEGIN SOLUTION
     total = 0
@@ -986,33 +992,35 @@ plots.compare_values(
 )
 
 # %% [markdown] exercise="5.5" role="see"
-# The cost grows with the area, from 0.44 million MACs for one window of 14 × 14 to 74 million for the
-# 15 × 15 = 225 windows of a 42 × 42 image. As 225 separate windows they would be 99 million; with real
-# networks, whose early layers are the dear ones, the gain is far larger.
+# The cost grows with the area, from 0.44 million MACs for one window of 14 × 14 to 74 million for
+# the 15 × 15 = 225 windows of a 42 × 42 image. As 225 separate windows they would be 99 million;
+# with real networks, whose early layers are the dear ones, the gain is far larger.
 
 # %% [markdown] exercise="5.5" role="think" points=10
-# **Think (10 points).** Answer after the experiment at the end. Which patch size would you choose for
-# membranes two pixels wide, and which for telling large discs from lines? What did the larger window win,
-# what did it lose, with numbers, and why? How do the encoder-decoder networks of the next labs get around
-# it? Three to five sentences.
+# **Think (10 points).** Answer after the experiment at the end. Which patch size would you choose
+# for membranes two pixels wide, and which for telling large discs from lines? What did the larger
+# window win, what did it lose, with numbers, and why? How do the encoder-decoder networks of the
+# next labs get around it? Three to five sentences.
 #
 # ### BEGIN SOLUTION
-# Membranes: small (9 or 19), since the position matters and a few pixels show what it is; discs: 39, since
-# a window must be wider than the disc to see its round edge. The large window gives more of the found
-# pixels the right name and loses much of the overlap with the shapes, because it needs more poolings, which
-# forget places, and because most of its pixels belong to the neighbourhood, so that every shape is
-# painted too thick. One window has one size and one resolution, so context is paid for with
-# place. Networks with a way up keep both: context from the deep, coarse maps, places from the fine ones
-# (switches, skips). Full marks: a choice with its reason, two numbers, the trade-off, a way around it.
+# Membranes: small (9 or 19), since the position matters and a few pixels show what it is; discs:
+# 39, since a window must be wider than the disc to see its round edge. The large window gives more
+# of the found pixels the right name and loses much of the overlap with the shapes, because it needs
+# more poolings, which forget places, and because most of its pixels belong to the neighbourhood, so
+# that every shape is painted too thick. One window has one size and one resolution, so context is
+# paid for with place. Networks with a way up keep both: context from the deep, coarse maps, places
+# from the fine ones (switches, skips). Full marks: a choice with its reason, two numbers, the
+# trade-off, a way around it.
 # ### END SOLUTION
 
 # %% [markdown]
 # ---
 # ## The experiment, first part: the same numbers, at which price?
 #
-# A network like LeNet: conv 5 (1 → 6), pool 2, conv 5 (6 → 16), pool 2, conv 4 (16 → 32), conv 1 (32 → 4). Its
-# patches are 28 × 28; the image has 284 × 284 pixels. First on the grid of every fourth pixel, which the
-# ordinary strided network computes in one pass, then for every pixel, with dilation.
+# A network like LeNet: conv 5 (1 → 6), pool 2, conv 5 (6 → 16), pool 2, conv 4 (16 → 32), conv 1
+# (32 → 4). Its patches are 28 × 28; the image has 284 × 284 pixels. First on the grid of every
+# fourth pixel, which the ordinary strided network computes in one pass, then for every pixel, with
+# dilation.
 
 # %% role="experiment"
 lenet = [
@@ -1062,12 +1070,12 @@ with attempt("5.3 and 5.4"):
 # %% [markdown]
 # ## The experiment, second part: how large should the window be?
 #
-# Three classifiers with one, two and three poolings see 9 × 9, 19 × 19 and 39 × 39 pixels. They are trained
-# on your balanced patches and then label the test images in one pass of your dense network. Two numbers
-# judge them:
+# Three classifiers with one, two and three poolings see 9 × 9, 19 × 19 and 39 × 39 pixels. They are
+# trained on your balanced patches and then label the test images in one pass of your dense network.
+# Two numbers judge them:
 #
-# - **localisation**: intersection over union of "something" (disc or line) against the background: is
-#   the shape in its place?
+# - **localisation**: intersection over union of "something" (disc or line) against the background:
+#   is the shape in its place?
 # - **context**: of the pixels that are rightly called something, the share with the right name.
 
 
@@ -1188,14 +1196,15 @@ if results:
 # ladder.picture(lab=5)
 
 # %% [markdown]
-# **What you should see.** One pass gives the numbers of 4,096 runs, to rounding, and costs 11.5 times less on
-# every fourth pixel and 22 times less for every pixel. (The factor depends on the network: what the last
-# layers do, they do once per result in either way.) A larger window gives more pixels the right name,
-# about 0.76, 0.87 and 0.89 for patches of 9, 19 and 39, and draws the shapes less well, about 0.93, 0.86 and
-# 0.75: with 39 × 39 everything is too thick. In every run 39 × 39 is at least 0.05 better at names than 9 × 9, and
-# the best 39 × 39 is at least 0.08 worse at places than the worst 9 × 9. The middle size has the best mean IoU.
-# (No law says so: on `data.textures`, with more steps, large windows lost hardly any place. A network can
-# learn to look at its middle, but it has to learn it.)
+# **What you should see.** One pass gives the numbers of 4,096 runs, to rounding, and costs 11.5
+# times less on every fourth pixel and 22 times less for every pixel. (The factor depends on the
+# network: what the last layers do, they do once per result in either way.) A larger window gives
+# more pixels the right name, about 0.76, 0.87 and 0.89 for patches of 9, 19 and 39, and draws the
+# shapes less well, about 0.93, 0.86 and 0.75: with 39 × 39 everything is too thick. In every run 39
+# × 39 is at least 0.05 better at names than 9 × 9, and the best 39 × 39 is at least 0.08 worse at
+# places than the worst 9 × 9. The middle size has the best mean IoU. (No law says so: on
+# `data.textures`, with more steps, large windows lost hardly any place. A network can learn to look
+# at its middle, but it has to learn it.)
 #
 # | | papers | here |
 # |---|---|---|
@@ -1204,10 +1213,11 @@ if results:
 # | cost of one pass | 475 times less than 262,144 windows (counted) | 11.5 times less on every fourth pixel, 22 times for every pixel (counted) |
 # | size of the window | U-Net, §1: large patches need more poolings, which cost places; small ones see little context | measured above, with three seeds |
 #
-# **Going on.** Set `dataset = "isbi2012"` in the parameter cell for the membranes of the paper; point the
-# environment variable `COURSE_DATA` at the folder that holds them. `course.models.PixelClassifier` is N4
+# **Going on.** Set `dataset = "isbi2012"` in the parameter cell for the membranes of the paper;
+# point the environment variable `COURSE_DATA` at the folder that holds them. There are two classes
+# then, so only the column "localisation" says something. `course.models.PixelClassifier` is N4
 # itself.
 #
-# **Reading.** Cireşan et al. 2012, §2 (windows, sampling, foveation) and Table 1. Masci et al. 2013.
-# Sermanet et al. 2014, §3.5. Farabet et al. 2013, §3, for scanning at three scales.
+# **Reading.** Cireşan et al. 2012, §2 (windows, sampling, foveation) and Table 1. Masci et al.
+# 2013. Sermanet et al. 2014, §3.5. Farabet et al. 2013, §3, for scanning at three scales.
 # Ronneberger et al. 2015, §1, for the criticism that led to U-Net (Lab 8).

@@ -9,9 +9,10 @@
 # - predict the size of its output and say which kernels leave a checkerboard;
 # - build an encoder and its mirror image, and say what the memory of the pooling is worth.
 #
-# **Papers.** H. Noh, S. Hong, B. Han, *Learning Deconvolution Network for Semantic Segmentation*, ICCV
-# 2015, [arXiv:1505.04366](https://arxiv.org/abs/1505.04366), §3. V. Badrinarayanan, A. Kendall, R.
-# Cipolla, *SegNet*, PAMI 2017, [arXiv:1511.00561](https://arxiv.org/abs/1511.00561), §3.
+# **Papers.** H. Noh, S. Hong, B. Han, *Learning Deconvolution Network for Semantic Segmentation*,
+# ICCV 2015, [arXiv:1505.04366](https://arxiv.org/abs/1505.04366), §3. V. Badrinarayanan, A.
+# Kendall, R. Cipolla, *SegNet*, PAMI 2017, [arXiv:1511.00561](https://arxiv.org/abs/1511.00561),
+# §3.
 #
 # **From before.** Convolution and output sizes (Lab 5). Run every cell from top to bottom. A check
 # cell never stops the notebook: it says what it expected, what came, and the usual cause.
@@ -39,8 +40,8 @@ from course.experiments.sets import load_set
 # ## The picture of this lab
 #
 # Discs and lines two pixels wide, of the same brightness. An encoder halves the image three times,
-# and one value of the smallest map stands for 8 × 8 pixels, four times as wide as a line. How does a
-# decoder get the line back to the pixel?
+# and one value of the smallest map stands for 8 × 8 pixels, four times as wide as a line. How does
+# a decoder get the line back to the pixel?
 
 # %% role="setup"
 train, test, names, channels = load_set(dataset, task="segmentation", size=size, train=120, test=40)
@@ -62,9 +63,9 @@ plots.show_masks(
 # $$y_i = x[s_i], \qquad \text{unpool}(y, s)[s_i] = y_i, \quad 0 \text{ elsewhere}.$$
 #
 # The result is as large as the input and three quarters of it are zeros; the convolutions that
-# follow fill them in. The switch is the index in the flat $H \times W$ plane of its channel. SegNet's
-# pooling rounds up: in a map of 45 rows the last row gets a window of its own, so nothing is lost.
-# [Noh et al. 2015, §3.2.1 and Figure 3]
+# follow fill them in. The switch is the index in the flat $H \times W$ plane of its channel.
+# SegNet's pooling rounds up: in a map of 45 rows the last row gets a window of its own, so nothing
+# is lost. [Noh et al. 2015, §3.2.1 and Figure 3]
 
 # %% exercise="6.1" role="look"
 plots.heat(
@@ -77,7 +78,8 @@ plots.heat(
 # - `max_pool_with_switches(x, size)`: `(B, C, H, W)` float → values and int64 switches, both
 #   `(B, C, ⌈H/size⌉, ⌈W/size⌉)`. Windows do not overlap; the last may hang over the border.
 # - A switch is `row * W + column` in its own plane; of equal maxima the first in reading order.
-# - `unpool(y, idx, hw)`: → `(B, C, *hw)`, zeros elsewhere. A place named twice is set, not added to.
+# - `unpool(y, idx, hw)`: → `(B, C, *hw)`, zeros elsewhere. A place named twice is set, not added
+#   to.
 # - Forbidden: the pooling and unpooling functions of torch.
 
 # %% [markdown] exercise="6.1" role="hints"
@@ -266,8 +268,8 @@ plots.compare(
 #
 # ### BEGIN SOLUTION
 # Those of the second pooling: the last pooling is undone first, so switches form a stack. The other
-# ones belong to a plane of four times the size; most of them point outside the small plane (an error
-# at best, and a scrambled picture where they happen to fit).
+# ones belong to a plane of four times the size; most of them point outside the small plane (an
+# error at best, and a scrambled picture where they happen to fit).
 # ### END SOLUTION
 
 # %% [markdown]
@@ -275,12 +277,13 @@ plots.compare(
 # ## 6.2 Transposed convolution: a kernel as a stamp
 
 # %% [markdown] exercise="6.2" role="idea"
-# A convolution joins many inputs to one output. Its transpose gives one input to many outputs: every
-# value stamps the whole kernel, multiplied by the value, onto the output, $s$ pixels beside the stamp
-# of its neighbour, and overlapping stamps add up. The padding $p$ cuts $p$ pixels off every side. As
-# a convolution is a matrix, $y = Wx$, this is really a transpose:
+# A convolution joins many inputs to one output. Its transpose gives one input to many outputs:
+# every value stamps the whole kernel, multiplied by the value, onto the output, $s$ pixels beside
+# the stamp of its neighbour, and overlapping stamps add up. The padding $p$ cuts $p$ pixels off
+# every side. As a convolution is a matrix, $y = Wx$, this is really a transpose:
 #
-# $$\text{up} = W^{\mathsf T} y, \qquad \langle Wx,\, y\rangle = \langle x,\, W^{\mathsf T} y\rangle .$$
+# $$\text{up} = W^{\mathsf T} y, \qquad \langle Wx,\, y\rangle = \langle x,\, W^{\mathsf T} y\rangle
+# .$$
 #
 # It undoes the *size* of a convolution, not its values; "deconvolution" is a misnomer.
 # [Noh et al. 2015, §3.2.2; Dumoulin and Visin 2016, §4.1–4.2]
@@ -299,14 +302,15 @@ plots.show_images(
 # %% [markdown] exercise="6.2" role="contract" title="Stamps and the matrix" minutes=30
 # - `transposed_conv(x, kernel, stride, padding)`: `x` `(H, W)`, `kernel` `(kh, kw)`, not flipped →
 #   `((H-1)·stride + kh - 2·padding, …)`. Loops are welcome.
-# - `conv_as_matrix(kernel, hw, stride)`: the matrix of a convolution without padding over an image of
-#   `hw` pixels; row `r` holds the kernel where output `r` sees it, both in the order of `flatten()`.
+# - `conv_as_matrix(kernel, hw, stride)`: the matrix of a convolution without padding over an image
+#   of `hw` pixels; row `r` holds the kernel where output `r` sees it, both in the order of
+#   `flatten()`.
 # - Forbidden: `conv_transpose2d`, `fold`, `course.upsampling`.
 
 # %% [markdown] exercise="6.2" role="hints"
 # 1. Make an output of zeros as large as all stamps together, without looking at the padding yet.
-# 2. The stamp of `x[i, j]` covers rows `i * stride` to `i * stride + kh - 1`. For the matrix: put the
-#    kernel into an image of zeros and flatten it, once for every output.
+# 2. The stamp of `x[i, j]` covers rows `i * stride` to `i * stride + kh - 1`. For the matrix: put
+#    the kernel into an image of zeros and flatten it, once for every output.
 # 3. `out = x.new_zeros((h - 1) * stride + kh, (w - 1) * stride + kw)`
 
 
@@ -492,10 +496,10 @@ plots.compare(
 # $$n' = (n-1)\,s - 2p + k + p_{\text{out}} .$$
 #
 # A convolution with stride $s$ maps $s$ different sizes to the same one, so its transpose has to be
-# told which is meant: that is the *output padding* $p_{\text{out}} < s$, pixels not cut off at the far
-# side. Where $s$ does not divide $k$, neighbouring outputs get different numbers of stamps: a
-# checkerboard that training has to unlearn, and often does not.
-# [Dumoulin and Visin 2016, §4.6; Odena et al. 2016, *Deconvolution and Checkerboard Artifacts*]
+# told which is meant: that is the *output padding* $p_{\text{out}} < s$, pixels not cut off at the
+# far side. Where $s$ does not divide $k$, neighbouring outputs get different numbers of stamps: a
+# checkerboard that training has to unlearn, and often does not. [Dumoulin and Visin 2016, §4.6;
+# Odena et al. 2016, *Deconvolution and Checkerboard Artifacts*]
 
 # %% exercise="6.3" role="look"
 plots.show_images(
@@ -505,10 +509,10 @@ plots.show_images(
 )
 
 # %% [markdown] exercise="6.3" role="contract" title="Size and overlap" minutes=15
-# - `tconv_size(n, k, s, p, op)`: output length; `ValueError` where `op` is not in `[0, s)`, or where
-#   nothing is left.
-# - `overlap_count(n, k, s, p)`: `(length,)` int64, how many of `n` stamps reach every output (output
-#   padding 0).
+# - `tconv_size(n, k, s, p, op)`: output length; `ValueError` where `op` is not in `[0, s)`, or
+#   where nothing is left.
+# - `overlap_count(n, k, s, p)`: `(length,)` int64, how many of `n` stamps reach every output
+#   (output padding 0).
 # - Forbidden: `course.upsampling`, `course.geometry`.
 
 # %% [markdown] exercise="6.3" role="hints"
@@ -626,21 +630,21 @@ plots.compare_values(
 )
 
 # %% [markdown] exercise="6.3" role="see"
-# A comb of 2 and 3: every second output gets half as much again as its neighbour. With kernel 4 or 6
-# the line would be flat between its ends.
+# A comb of 2 and 3: every second output gets half as much again as its neighbour. With kernel 4 or
+# 6 the line would be flat between its ends.
 
 # %% [markdown] exercise="6.3" role="think" points=10
-# **Think (10 points).** A colleague upsamples with kernel 5, stride 2, sees a checkerboard, and says:
-# "training will find weights that cancel it". Is she right that such weights exist? What do they have
-# to satisfy? Name two changes that avoid the problem. Three to five sentences.
+# **Think (10 points).** A colleague upsamples with kernel 5, stride 2, sees a checkerboard, and
+# says: "training will find weights that cancel it". Is she right that such weights exist? What do
+# they have to satisfy? Name two changes that avoid the problem. Three to five sentences.
 #
 # ### BEGIN SOLUTION
 # Such weights exist. For a constant input, even outputs receive the sum of the taps 0, 2, 4 and odd
 # outputs that of the taps 1, 3; the board vanishes exactly if these sums are equal (per channel, in
-# both axes). Nothing in the initialisation or the loss asks for it, so the network starts with a board
-# and keeps some of it. Ways out: a kernel that is a multiple of the stride (4 or 6), upsampling by
-# nearest or bilinear and then a convolution, or unpooling and then a convolution. Full marks: exist,
-# the two sums, two remedies.
+# both axes). Nothing in the initialisation or the loss asks for it, so the network starts with a
+# board and keeps some of it. Ways out: a kernel that is a multiple of the stride (4 or 6),
+# upsampling by nearest or bilinear and then a convolution, or unpooling and then a convolution.
+# Full marks: exist, the two sums, two remedies.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -648,9 +652,9 @@ plots.compare_values(
 # ## 6.4 An encoder and its mirror image
 
 # %% [markdown] exercise="6.4" role="idea"
-# DeconvNet folds VGG16 open: a whole image shrinks to one vector of 4096 numbers, and a mirror image
-# of the encoder draws the objects from it. SegNet leaves the fully connected layers out, which are
-# nine tenths of the weights, and keeps the mirror. A decoder level is
+# DeconvNet folds VGG16 open: a whole image shrinks to one vector of 4096 numbers, and a mirror
+# image of the encoder draws the objects from it. SegNet leaves the fully connected layers out,
+# which are nine tenths of the weights, and keeps the mirror. A decoder level is
 #
 # $$x \leftarrow \text{ReLU}\big(\text{BN}(\text{conv}_{3\times3}(\text{unpool}(x, s_i)))\big),$$
 #
@@ -672,11 +676,11 @@ plots.bars(
 )
 
 # %% [markdown] exercise="6.4" role="contract" title="A small SegNet" minutes=25
-# - `SegNetDecoderBlock(a, b).forward(x, idx, hw)`: `(B, a, h, w)` → `(B, b, *hw)`: unpool, convolution,
-#   batch normalisation, ReLU.
+# - `SegNetDecoderBlock(a, b).forward(x, idx, hw)`: `(B, a, h, w)` → `(B, b, *hw)`: unpool,
+#   convolution, batch normalisation, ReLU.
 # - `MiniSegNet(channels, widths, classes).forward(x)`: `(B, channels, H, W)` → logits
-#   `(B, classes, H, W)`, for odd H and W too. After every encoder stage pool 2 × 2; then the decoder
-#   blocks; then the classifier, without anything behind it.
+#   `(B, classes, H, W)`, for odd H and W too. After every encoder stage pool 2 × 2; then the
+#   decoder blocks; then the classifier, without anything behind it.
 # - Use your functions of 6.1. Forbidden: `course.models`, `course.upsampling`.
 
 # %% [markdown] exercise="6.4" role="hints"
@@ -891,18 +895,19 @@ with attempt("6.1 and 6.4"):
     ).show()
 
 # %% [markdown] exercise="6.4" role="see"
-# The unpooled maps are sparse: every channel holds at most one value in four, and fewer where ReLU has
-# made it 0: here 21, 13 and 12 percent. With nearest upsampling every place would be filled, and no
-# convolution could tell where in its window a maximum was.
+# The unpooled maps are sparse: every channel holds at most one value in four, and fewer where ReLU
+# has made it 0: here 21, 13 and 12 percent. With nearest upsampling every place would be filled,
+# and no convolution could tell where in its window a maximum was.
 
 # %% [markdown] exercise="6.4" role="think"
-# **Think.** DeconvNet reads proposals of single objects, each resized to 224 × 224 pixels; SegNet reads
-# the whole image once. What does that do for objects of very different sizes, and what does it cost?
+# **Think.** DeconvNet reads proposals of single objects, each resized to 224 × 224 pixels; SegNet
+# reads the whole image once. What does that do for objects of very different sizes, and what does
+# it cost?
 #
 # ### BEGIN SOLUTION
 # Resizing brings every object to about the same size, so that large objects are not cut into pieces
-# and small ones are not lost; that was DeconvNet's point against FCN. It costs one pass per proposal
-# (50 per image in the paper) of a network with 252 million parameters.
+# and small ones are not lost; that was DeconvNet's point against FCN. It costs one pass per
+# proposal (50 per image in the paper) of a network with 252 million parameters.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -910,15 +915,14 @@ with attempt("6.1 and 6.4"):
 # ## 6.5 What the memory costs
 
 # %% [markdown] exercise="6.5" role="idea"
-# U-Net and FCN keep whole feature maps for the way up. SegNet was made for the phone and the car, and
-# keeps the switches only. A switch names one of $k^2$ places, so it takes
+# U-Net and FCN keep whole feature maps for the way up. SegNet was made for the phone and the car,
+# and keeps the switches only. A switch names one of $k^2$ places, so it takes
 #
 # $$\lceil \log_2 k^2 \rceil \text{ bits per window} \qquad\text{instead of}\qquad 32\,k^2
 # \text{ bits of features}:$$
 #
-# 2 bits against 4 × 32 for a 2 × 2 window. That is what *can* be stored; libraries that know nothing of
-# the window store an integer of 64 bits.
-# [Badrinarayanan et al. 2017, §3 and §3.1]
+# 2 bits against 4 × 32 for a 2 × 2 window. That is what *can* be stored; libraries that know
+# nothing of the window store an integer of 64 bits. [Badrinarayanan et al. 2017, §3 and §3.1]
 
 # %% exercise="6.5" role="look"
 plots.bars(
@@ -929,8 +933,8 @@ plots.bars(
 )
 
 # %% [markdown] exercise="6.5" role="contract" title="Bits of switches and of features" minutes=15
-# - `switch_memory(channels, h, w, size, value_bits)`: `(switch bits, feature bits)` of the pooling of
-#   one `(channels, h, w)` map, windows counted as in 6.1 (rounded up).
+# - `switch_memory(channels, h, w, size, value_bits)`: `(switch bits, feature bits)` of the pooling
+#   of one `(channels, h, w)` map, windows counted as in 6.1 (rounded up).
 # - `encoder_memory(h, w, widths)`: both sums over an encoder that pools 2 × 2 after every stage;
 #   stage `i` has `widths[i]` channels; floats of 32 bits.
 # - Results are whole numbers of **bits**.
@@ -938,7 +942,8 @@ plots.bars(
 # %% [markdown] exercise="6.5" role="hints"
 # 1. Count windows, not pixels, for the switches; pixels, not windows, for the features.
 # 2. For the whole encoder: add the bits of a stage, then halve h and w, rounding up.
-# 3. `bits = (size * size - 1).bit_length()` is the smallest number of bits for `size * size` places.
+# 3. `bits = (size * size - 1).bit_length()` is the smallest number of bits for `size * size`
+#    places.
 
 
 # %% exercise="6.5" role="gap"
@@ -1055,30 +1060,31 @@ plots.compare_values(
 
 # %% [markdown] exercise="6.5" role="think" points=10
 # **Think (10 points).** Answer after the experiment at the end. In PyTorch `max_pool2d(…,
-# return_indices=True)` gives int64. By how much does SegNet then save memory over keeping the features
-# of a 2 × 2 window, in single and in half precision? What does the experiment say the switches are
-# worth, and what can they *not* carry that a skip connection carries? Three to five sentences.
+# return_indices=True)` gives int64. By how much does SegNet then save memory over keeping the
+# features of a 2 × 2 window, in single and in half precision? What does the experiment say the
+# switches are worth, and what can they *not* carry that a skip connection carries? Three to five
+# sentences.
 #
 # ### BEGIN SOLUTION
-# 64 bits against 128: a factor of 2 instead of 64, and in half precision (4 × 16 bits) nothing at all;
-# the saving is real only where the implementation packs the switches. In the experiment they raise the
-# IoU of thin lines far above both other decoders with exactly as many weights, because they say where
-# in its window something was. They carry places only: the values that were not the maximum, and how
-# strong they were, are gone, while a skip connection brings all features of the fine level. Full marks:
-# factor 2, factor 1, a number from the experiment, places without values.
+# 64 bits against 128: a factor of 2 instead of 64, and in half precision (4 × 16 bits) nothing at
+# all; the saving is real only where the implementation packs the switches. In the experiment they
+# raise the IoU of thin lines far above both other decoders with exactly as many weights, because
+# they say where in its window something was. They carry places only: the values that were not the
+# maximum, and how strong they were, are gone, while a skip connection brings all features of the
+# fine level. Full marks: factor 2, factor 1, a number from the experiment, places without values.
 # ### END SOLUTION
 
 # %% [markdown]
 # ---
 # ## The experiment: what the switches are worth
 #
-# Three networks with the same encoder and with **exactly** the same number of weights. They differ in
-# one thing: how a decoder level doubles the map before (or while) it convolves it.
+# Three networks with the same encoder and with **exactly** the same number of weights. They differ
+# in one thing: how a decoder level doubles the map before (or while) it convolves it.
 #
 # - *switches*: your `MiniSegNet`;
 # - *nearest*: every value on all four pixels, then the 3 × 3 convolution;
-# - *transposed*: a 3 × 3 transposed convolution with stride 2, padding 1, and the output padding that
-#   your `tconv_size` asks for.
+# - *transposed*: a 3 × 3 transposed convolution with stride 2, padding 1, and the output padding
+#   that your `tconv_size` asks for.
 
 
 # %% role="setup"
@@ -1204,7 +1210,8 @@ if found:
         assert lead > 0.12, "switches should find the lines far better: check exercises 6.1 and 6.4"
 
 # %% [markdown]
-# Is the trained layer what you wrote in 6.2? Take one input and one output channel of it, and stamp.
+# Is the trained layer what you wrote in 6.2? Take one input and one output channel of it, and
+# stamp.
 
 # %% role="experiment"
 with attempt("6.2"):
@@ -1226,10 +1233,11 @@ with attempt("6.2"):
 
 # %% [markdown]
 # **What you should see.** With switches most of the lines are found to the pixel; without them they
-# come out too wide and grow together, with the same encoder and exactly the same number of weights. Discs hardly
-# differ: what is larger than a window does not need the memory. In every run the IoU of lines is about
-# 0.7 with switches and about 0.4 without, whichever of the other two decoders you take; the worst run
-# with switches is at least 0.12 above the best run without (usually more than 0.2).
+# come out too wide and grow together, with the same encoder and exactly the same number of weights.
+# Discs hardly differ: what is larger than a window does not need the memory. In every run the IoU
+# of lines is about 0.7 with switches and about 0.4 without, whichever of the other two decoders you
+# take; the worst run with switches is at least 0.12 above the best run without (usually more than
+# 0.2).
 #
 # | | papers | here |
 # |---|---|---|
@@ -1239,11 +1247,12 @@ with attempt("6.2"):
 #
 # **Going on.** Set `dataset = "camvid"` in the parameter cell for streets, where the poles are the
 # lines, or `"voc2012"`; point the environment variable `COURSE_DATA` at the folder that holds them.
-# Thin classes need time: one run of 120 steps at `size = 96` finds no poles with any of the three decoders
-# (IoU below 0.01, mean IoU 0.17 to 0.20). Give it `size = 160`, `widths = (32, 64, 64)`, `steps = 3000` and a
-# GPU.
+# Thin classes need time: one run of 120 steps at `size = 96` finds no poles with any of the three
+# decoders (IoU below 0.01, mean IoU 0.17 to 0.20). Give it `size = 160`, `widths = (32, 64, 64)`,
+# `steps = 3000` and a GPU.
 #
 # **Reading.** Noh et al. 2015, §3 (network, unpooling, two-stage training). Badrinarayanan et
-# al. 2017, §3.1 and Table 1 (decoders compared at equal encoders). Zeiler and Fergus 2014, §2.1, where
-# switches come from. Dumoulin and Visin 2016, [arXiv:1603.07285](https://arxiv.org/abs/1603.07285), §4.
-# Odena, Dumoulin, Olah 2016, [Distill](https://distill.pub/2016/deconv-checkerboard/).
+# al. 2017, §3.1 and Table 1 (decoders compared at equal encoders). Zeiler and Fergus 2014, §2.1,
+# where switches come from. Dumoulin and Visin 2016,
+# [arXiv:1603.07285](https://arxiv.org/abs/1603.07285), §4. Odena, Dumoulin, Olah 2016,
+# [Distill](https://distill.pub/2016/deconv-checkerboard/).
