@@ -856,10 +856,10 @@ def batch(n, k):
 
 
 with check.hidden("random batches against the library", points=4):
-    for n, k, lam, beta in ((7, 3, 1.0, 0.1), (12, 5, 4.0, 0.5), (3, 2, 0.25, 1.0)):
+    for n, k, weight, beta in ((7, 3, 1.0, 0.1), (12, 5, 4.0, 0.5), (3, 2, 0.25, 1.0)):
         logits, found, labels, truth, has = batch(n, k)
-        want = localizer.localization_loss(logits, found, labels, truth, has, lam=lam, beta=beta)
-        check.equal(multitask_loss(logits, found, labels, truth, has, lam, beta), sum(want))
+        want = localizer.localization_loss(logits, found, labels, truth, has, lam=weight, beta=beta)
+        check.equal(multitask_loss(logits, found, labels, truth, has, weight, beta), sum(want))
 with check.hidden("no gradient from background boxes", points=3):
     logits, found, labels, truth, has = batch(9, 4)
     hidden_truth = torch.where(has[:, None], truth, float("nan"))
