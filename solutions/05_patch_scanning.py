@@ -663,7 +663,7 @@ def everywhere(layers, image, p):
 
 
 def example(*plan, channels=1, seed=4):
-    """Layers with random weights: ("conv", out, k), ("pool", k), ("relu",), ("linear", out, side)."""
+    """Random layers: ("conv", out, k), ("pool", k), ("relu",), ("linear", out, side)."""
     source, layers = torch.Generator().manual_seed(seed), []
     for kind, *numbers in plan:
         if kind in ("relu", "pool"):
@@ -709,7 +709,7 @@ with check("every number equals that of the patch", points=2):
         everywhere(one_pool, image, 8),
         tolerance=1e-5,
         mistakes={
-            "The linear weight is read as (h, w, C): flattening puts the channels first.": everywhere(
+            "The linear weight is read as (h, w, C): flattening has channels first.": everywhere(
                 turned, image, 8
             ),
             "The ReLU behind the converted linear layer is missing.": everywhere(bare, image, 8),
@@ -723,7 +723,7 @@ two_pools = example(
 with check(
     "two poolings: the dilations multiply, 1, 2, 4",
     points=2,
-    hint="Behind two poolings of 2 the taps are 4 apart, and the second pooling's own taps 2 apart.",
+    hint="Behind two poolings of 2 the taps are 4 apart, those of the second pooling 2 apart.",
 ):
     dense = build(dense_equivalent, two_pools)
     check.equal(
@@ -1048,7 +1048,8 @@ with attempt("5.5"):
     ).show()
     for where, (scan_price, pass_price) in prices.items():
         print(
-            f"{where}: {scan_price:,} against {pass_price:,} MACs, a factor {scan_price / pass_price:.1f}"
+            f"{where}: {scan_price:,} against {pass_price:,} MACs, "
+            f"a factor {scan_price / pass_price:.1f}"
         )
     factor = prices["every 4th pixel"][0] / prices["every 4th pixel"][1]
     assert 10 < factor < 13, "one pass should cost about a tenth: check exercise 5.5"

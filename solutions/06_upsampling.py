@@ -94,7 +94,7 @@ plots.heat(
 def max_pool_with_switches(x: Tensor, size: int = 2) -> tuple[Tensor, Tensor]:
     """Maxima (B, C, H', W') of x (B, C, H, W), and the flat index (int64) of each in its plane.
 
-    Worked number: 5 rows and 6 columns; the maximum in row 3, column 4 has the switch 3 * 6 + 4 = 22.
+    Worked number: in 5 × 6 the maximum in row 3, column 4 has the switch 3 * 6 + 4 = 22.
     """
     ### BEGIN SOLUTION
     b, c, h, w = x.shape
@@ -398,7 +398,7 @@ with check("padding cuts off every side", points=1):
         transposed_conv(wide, nine, 2, 1),
         full[1:-1, 1:-1],
         mistakes={
-            "The padding is cut at the top and the left only: half of it belongs to the far side.": (
+            "The padding is cut at the top and the left only: half belongs to the far side.": (
                 full[2:, 2:]
             ),
             "The padding is cut at the bottom and the right only.": full[:-2, :-2],
@@ -692,7 +692,7 @@ plots.bars(
 
 # %% exercise="6.4" role="gap"
 class SegNetDecoderBlock(nn.Module):
-    """One level of the way up. Worked number: (1, 16, 6, 6) and hw = (11, 12) give (1, b, 11, 12)."""
+    """One level of the way up. Worked number: (1, 16, 6, 6), hw = (11, 12): (1, b, 11, 12)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

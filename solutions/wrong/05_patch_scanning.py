@@ -464,7 +464,7 @@ def dense_equivalent(layers):
     return nn.Sequential(*chain)
 
 
-# %% exercise="5.4" name="the linear weight as (h, w, C)" caught="visible" hint="channels first"
+# %% exercise="5.4" name="the linear weight as (h, w, C)" caught="visible" hint="flattening has channels first"
 # Keras flattens in that order.
 def convolution(weight, bias, dilation):
     layer = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], dilation=dilation)
