@@ -34,8 +34,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course import data, geometry, metrics, plots, training, windows
+from course import data, geometry, ladder, metrics, plots, training, windows
 from course.checks import Exercise, attempt, build, spy
+from course.claims import claim
 
 # %% [markdown]
 # ## The picture of this lab
@@ -1053,6 +1054,15 @@ with attempt("5.5"):
         )
     factor = prices["every 4th pixel"][0] / prices["every 4th pixel"][1]
     assert 10 < factor < 13, "one pass should cost about a tenth: check exercise 5.5"
+    claim(
+        5,
+        "One dense pass costs a tenth of scanning patches.",
+        quantity="multiply-accumulates of the scan of every 4th pixel over those of one pass",
+        paper="Long et al. 2015, §3.1: more than five times faster, timed",
+        values=[factor],
+        at_least=10,
+        counted=True,
+    ).show()
 
 # %% [markdown]
 # And are they the same numbers? Your `scan` around every pixel of a test image, 4,096 runs of the
@@ -1188,13 +1198,24 @@ if results:
     if dataset == "lines" and steps >= 300 and len(seeds) >= 3:
         assert place > 0.08, "small windows should find the places: check exercises 5.1 to 5.4"
         assert context > 0.05, "large windows should find the names: check exercises 5.1 to 5.4"
+        words = {0: "Small windows localise better.", 1: "Large windows see more context."}
+        scores = {0: "localisation, 9 × 9 less 39 × 39", 1: "context, 39 × 39 less 9 × 9"}
+        for i, sign in ((0, 1), (1, -1)):
+            claim(
+                5,
+                words[i],
+                quantity=f"{scores[i]}, same seed; thickness of the lines chosen among three",
+                paper="Ronneberger et al. 2015, §1: a trade-off, no figure printed",
+                values=(sign * (table[9] - table[39])[:, i]).tolist(),
+                at_least=0.05,
+            ).show()
 
 # %% [markdown]
 # One more bar on the ladder that all labs climb: thin lines, the same data, one architecture after
 # the other. Yours is the patch classifier.
 
 # %% role="experiment"
-# ladder.picture(lab=5)
+ladder.picture(lab=5)
 
 # %% [markdown]
 # **What you should see.** One pass gives the numbers of 4,096 runs, to rounding, and costs 11.5

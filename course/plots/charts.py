@@ -167,6 +167,8 @@ def heat(
         axis.grid(False)
         axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
+        for side in (axis.xaxis, axis.yaxis):
+            side.get_major_locator().set_params(integer=True)  # there is no row 0.5
         figure.colorbar(drawn, ax=axis, label=label)
         if max(height, width) <= 12:
             low, high = drawn.get_clim()
