@@ -1,0 +1,252 @@
+"""The grader's side of the fork server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from autograder.errors import AutograderError
+from autograder.limits import Limits
+from autograder.sandbox import wire
+from autograder.sandbox.order import Order
+from autograder.sandbox.watch import Watch
+from autograder.sandbox.worker import Worker
+
+__all__ = ["DEFAULT_PRELOAD", "ForkServer", "SandboxError"]
+
+DEFAULT_PRELOAD = (
+    "torch",
+    "numpy",
+    "matplotlib.pyplot",
+    "matplotlib.font_manager",
+    "course",
+    "course.checks",
+)
+_START_SECONDS = 180.0
+_WORKER_SECONDS = 60.0
+
+
+class SandboxError(AutograderError):
+    """No box can be made here; the message says why and what to do."""
+
+
+class ForkServer:
+    """A process that has everything imported and forks a confined worker in milliseconds.
+
+    A context manager; its methods may be called from several threads at once.
+
+    Args:
+        level: rung of the ladder, 1 to 3; None takes the best that this machine proves, and never 1.
+        files: folder that every worker gets a copy of (data files that a lab reads), or None.
+        cache: folder for what is kept between runs (matplotlib's list of fonts).
+        preload: modules imported before the first fork. Import only: they must start no thread.
+        slots: how many workers may live at once.
+        readable: more folders that workers may read, at their own paths. Each is seen by every
+            submission: never one that holds solutions, hidden tests or a gradebook.
+
+    Attributes:
+        level: the rung in use.
+        forks: False when a fork of this server cannot be trusted (a preloaded module started a
+            thread); workers then import everything themselves, which takes seconds.
+        seconds: how long its imports took.
+
+    Raises:
+        SandboxError: this is not Linux, or the level cannot be had here.
+    """
+
+    level: int
+    forks: bool
+    seconds: float
+
+    def __init__(
+        self,
+        *,
+        level: int | None = None,
+        files: Path | None = None,
+        cache: Path,
+        preload: Sequence[str] = DEFAULT_PRELOAD,
+        slots: int = 1,
+        readable: Sequence[Path] = (),
+    ) -> None:
+        if sys.platform != "linux":
+            raise SandboxError(
+                f"grading needs Linux, this is {sys.platform}: use WSL 2 on Windows, "
+                "or a Linux container or machine"
+            )
+        self.level = 1 if level is None else level
+        self.files, self.cache, self.slots = files, cache, slots
+        self.preload, self.readable = tuple(preload), tuple(readable)
+        self._busy: set[int] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        cache.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="autograder-box-"))
+        self._log = open(self._folder / "server.log", "w+b")  # noqa: SIM115
+        try:
+            self._launch()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, target: str, *, limits: Limits, arguments: bytes = b"") -> Worker:
+        """Fork a worker and return when it is confined and about to call its target.
+
+        Args:
+            target: "package.module:function", called in the fresh process as
+                function(channel, arguments), where channel is a stream socket to
+                `Worker.channel`. Its working folder is private, writable and holds a copy of
+                `files`. A returned number is the exit code.
+            limits: what it may use.
+            arguments: handed to the function; generators of random numbers are seeded from it.
+
+        Raises:
+            SandboxError: all slots are busy, or the box could not be made.
+        """
+        slot = self._take_slot()
+        ours = theirs = line = far = None
+        try:
+            work = self._work(slot)
+            ours, theirs = socket.socketpair()
+            line, far = wire.pair()
+            line.setblocking(False)
+            output, printing = os.pipe2(os.O_CLOEXEC)
+            text = os.memfd_create("arguments")
+            with open(text, "wb", closefd=False) as file:
+                file.write(arguments)
+            order = Order(
+                target=target,
+                level=self.level,
+                work=str(work),
+                files=str(self.files or ""),
+                uid=None,
+                processes=limits.processes,
+                hidden=(),
+                limits=limits,
+            )
+            worker = Worker(ours, line, limits)
+            self._watch.add(worker, line, output, lambda: self._free(slot, work))
+            files = (theirs.fileno(), printing, text, far.fileno())
+            with self._lock:
+                alive = not self._closed and wire.send(self._control, order.as_json(), files)
+            for fd in (printing, text):
+                os.close(fd)
+            theirs.close()
+            far.close()
+        except BaseException:
+            self._free(slot, None)
+            raise
+        if not alive:
+            raise SandboxError(f"the fork server has ended: {self._said()}")
+        if error := worker._until_ready(_WORKER_SECONDS):
+            with contextlib.suppress(TimeoutError):
+                worker.kill()
+            raise SandboxError(f"no worker: {error}")
+        return worker
+
+    def close(self) -> None:
+        """End all workers and the server."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if hasattr(self, "_control"):
+            self._control.close()
+        if hasattr(self, "_process"):
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if hasattr(self, "_watch"):
+            self._watch.close()
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> ForkServer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _launch(self) -> None:
+        self._control, far = wire.pair()
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
+            "MPLBACKEND": "agg",
+            "MPLCONFIGDIR": str(self.cache),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            "PYTHONSAFEPATH": "1",
+        }
+        command = [sys.executable, "-m", "autograder.sandbox.server", str(far.fileno())]
+        with far:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=(far.fileno(),),
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        wire.send(self._control, {"preload": self.preload})
+        self._control.settimeout(_START_SECONDS)
+        try:
+            answer = wire.receive(self._control)
+        except TimeoutError:
+            answer = None
+        if answer is None:
+            raise SandboxError(f"the fork server did not start: {self._said()}")
+        self._control.setblocking(True)
+        self.seconds, self.forks = answer.data["ready"], answer.data["threads"] == 1
+        if failed := answer.data["failed"]:
+            name, reason = next(iter(failed.items()))
+            raise SandboxError(f"the fork server cannot import {name}: {reason}")
+        self._watch = Watch()
+
+    def _said(self) -> str:
+        """The last line that the server printed."""
+        with contextlib.suppress(ValueError, OSError):
+            self._log.flush()
+            lines = Path(self._log.name).read_text(errors="replace").strip().splitlines()
+            return lines[-1] if lines else "it said nothing"
+        return "it said nothing"
+
+    def _take_slot(self) -> int:
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the fork server is closed")
+            free = set(range(self.slots)) - self._busy
+            if not free:
+                raise SandboxError(
+                    f"all {self.slots} slots are busy: wait for a worker, or ask for more slots"
+                )
+            slot = min(free)
+            self._busy.add(slot)
+            return slot
+
+    def _free(self, slot: int, work: Path | None) -> None:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        with self._lock:
+            self._busy.discard(slot)
+
+    def _work(self, slot: int) -> Path:
+        work = self._folder / f"{slot}-{time.monotonic_ns()}"
+        if self.files is not None:
+            shutil.copytree(self.files, work)
+        else:
+            work.mkdir()
+        return work

@@ -1,0 +1,121 @@
+"""The parent of one worker inside the box: it waits, reaps, counts what is left, and ends all of it.
+
+It is forked from the server and never runs a line of the submission. At level 3 it is the first
+process of the submission's own process namespace: when it ends, the kernel kills every process in
+there, whatever they did to get away. Below level 3 it adopts all orphans and kills until none is
+left.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+from autograder.sandbox import box, kernel
+from autograder.sandbox.order import Order
+from autograder.sandbox.wire import receive, send
+
+__all__ = ["main"]
+
+_REAP_MILLISECONDS = 500
+_ROUNDS = 1000
+
+
+def main(
+    order: Order,
+    files: tuple[int, int, int],
+    line: socket.socket,
+    spawn: tuple[str, ...] | None,
+) -> NoReturn:
+    """Fork the worker, see it through, leave nothing behind; never returns.
+
+    Args:
+        order: what to start.
+        files: descriptors of the worker's channel, its output and its arguments.
+        line: to the grader; when it closes, the worker is killed.
+        spawn: modules to import in a fresh interpreter, or None to go on in a fork.
+    """
+    try:
+        _close_all_but((*files, line.fileno()))
+        os.setsid()
+        kernel.adopt_orphans()
+        box.prepare(order)
+        worker = os.fork()
+        if worker == 0:
+            box.main(order, files, line, spawn)
+        for fd in files:
+            os.close(fd)
+        send(line, {"warden": True})
+        _see_through(order, worker, line)
+    except BaseException as error:
+        send(line, {"error": f"{type(error).__name__}: {error}"})
+    os._exit(0)
+
+
+def _close_all_but(keep: tuple[int, ...]) -> None:
+    """The server's own descriptors, and those of other workers, end here."""
+    start = 3
+    for fd in sorted(keep):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def _see_through(order: Order, worker: int, line: socket.socket) -> None:
+    pidfd = os.pidfd_open(worker)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(line, select.POLLIN)
+    status: int | None = None
+    while status is None:
+        ready = {fd for fd, _ in poll.poll(_REAP_MILLISECONDS)}
+        if line.fileno() in ready:
+            receive(line)  # whatever it says, and also when it closed: the end
+            os.kill(worker, signal.SIGKILL)
+        status = _reap(worker)
+    left = _left() if order.level == 3 else _kill_children(order)
+    send(line, {"exit": os.waitstatus_to_exitcode(status), "left": left, "full": box.full(order)})
+
+
+def _reap(worker: int) -> int | None:
+    """Bury the dead; the worker's status if it is among them."""
+    found = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        if pid == worker:
+            found = status
+
+
+def _left() -> int:
+    """How many processes of this namespace live besides this one, the dead not counted."""
+    return sum(_alive(int(name)) for name in os.listdir("/proc") if name.isdigit()) - 1
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
+def _kill_children(order: Order) -> int:
+    """Kill all descendants; orphans come to this process, so in the end all are children."""
+    left = 0
+    for _ in range(_ROUNDS):
+        family = box.kill_all(order)
+        left = max(left, family)
+        _reap(-1)
+        if not family:
+            return left
+    print("processes that cannot be killed are left", file=sys.stderr)
+    return left
