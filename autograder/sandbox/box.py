@@ -15,37 +15,62 @@ import traceback
 from typing import NoReturn
 
 from autograder.limits import Limits
-from autograder.sandbox import kernel
+from autograder.sandbox import kernel, landlock, namespaces, seccomp
 from autograder.sandbox.order import Order
-from autograder.sandbox.tree import children, memory
+from autograder.sandbox.tree import alive, children, memory
 from autograder.sandbox.wire import send
 
-__all__ = ["full", "kill_all", "main", "prepare"]
+__all__ = ["DEVICES", "call", "full", "kill_all", "main", "prepare"]
 
-_DESCRIPTORS = 256
+_OPEN_FILES = 256
 _SPARE_SECONDS = 5
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_PROC = tuple(f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "version", "sys"))
 
 
 def prepare(order: Order) -> None:
-    """What must be done by the warden, which still has rights: the file systems of level 3."""
+    """What the warden does before the fork, while it has rights."""
     if order.level == 3:
-        from autograder.sandbox import namespaces
-
         namespaces.prepare(order)
+    elif order.level == 2 and landlock.version() >= landlock.SIGNALS:
+        landlock.close_family()
 
 
 def full(order: Order) -> str:
-    """Which limit of its file system a worker ran into, in words, or ""."""
-    return ""
+    """Which limit of its file systems a worker ran into, in words, or ""."""
+    return namespaces.full(order) if order.level == 3 else ""
 
 
 def kill_all(order: Order) -> int:
-    """Kill every descendant of this warden; how many there were."""
-    family = children(os.getpid())
+    """Kill every descendant of this warden below level 3; how many lived.
+
+    Where possible in one step, which a family that forks faster than it is killed cannot outrun.
+    """
+    family = [pid for pid in children(os.getpid()) if alive(pid)]
+    if family and order.uid is not None:
+        helper = os.fork()
+        if helper == 0:
+            with contextlib.suppress(BaseException):
+                os.setresuid(order.uid, order.uid, order.uid)
+                if os.getresuid() == (order.uid,) * 3 and order.uid > 0:
+                    os.kill(-1, signal.SIGKILL)  # all that this user may reach: the worker's own
+            os._exit(0)
+        os.waitpid(helper, 0)
+    elif family and order.level == 2 and _closed():
+        os.kill(-1, signal.SIGKILL)  # all that this Landlock domain may reach
     for pid in family:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return len(family)
+
+
+def _closed() -> bool:
+    """Whether this process can signal nobody outside its family: its parent is outside."""
+    try:
+        os.kill(os.getppid(), 0)
+    except PermissionError:
+        return os.getppid() > 1
+    return False
 
 
 def main(
@@ -59,23 +84,36 @@ def main(
     The target's exit code: what it returned if that is a number, 0 otherwise, 1 after an exception,
     whose traceback goes to the error stream.
     """
-    code = 1
     try:
         channel, output, arguments = files
         _streams(output)
         _signals()
         os.chdir(order.work)
         text = _read(arguments)
-        limit(order.limits, order.processes)
+        _lock(order)
+        kernel.die_with_parent(signal.SIGKILL)  # a change of user forgets it
         data, resident = memory(os.getpid())
         send(line, {"ready": True, "resident": resident, "data": data})
     except BaseException as error:
         send(line, {"error": f"{type(error).__name__}: {error}"})
         os._exit(70)
+    line.close()
+    if spawn is not None:
+        os.lseek(arguments, 0, os.SEEK_SET)
+        for fd in (channel, arguments):
+            os.set_inheritable(fd, True)
+        fresh = [order.target, str(channel), str(arguments), *spawn]
+        os.execv(sys.executable, [sys.executable, "-m", "autograder.sandbox.fresh", *fresh])
+    os.close(arguments)
+    call(order.target, channel, text)
+
+
+def call(name: str, channel: int, text: bytes) -> NoReturn:
+    """Call a target with its end of the channel and its arguments, and end with what it says."""
+    code = 1
     try:
-        line.close()
         reseed(text)
-        module, _, function = order.target.partition(":")
+        module, _, function = name.partition(":")
         target = getattr(importlib.import_module(module), function)
         with socket.socket(fileno=channel) as connection:
             answer = target(connection, text)
@@ -91,6 +129,30 @@ def main(
         os._exit(code & 0xFF)
 
 
+def _lock(order: Order) -> None:
+    """Each step is possible only before the next one."""
+    if order.level == 3 and order.uid is None:
+        namespaces.become_nobody()
+    limit(order.limits, order.processes)
+    keep = (kernel.DAC_READ_SEARCH,) if order.private and order.level < 3 else ()
+    kernel.drop_bounding(keep)
+    if order.uid is not None:
+        if keep:
+            kernel.keep_capabilities()
+        os.setgroups([])
+        os.setresgid(order.uid, order.uid, order.uid)
+        os.setresuid(order.uid, order.uid, order.uid)
+    kernel.drop_capabilities(keep)
+    kernel.gain_no_privileges()
+    if order.level == 2:
+        own = (*_PROC, f"/proc/{os.getpid()}")
+        landlock.confine(
+            (*order.visible, *own), [order.work], devices=DEVICES, listed=order.listed
+        )
+    if order.level >= 2:
+        seccomp.install(namespaces=order.level == 3)
+
+
 def limit(limits: Limits, processes: int) -> None:
     """What the kernel itself enforces for one process.
 
@@ -104,7 +166,7 @@ def limit(limits: Limits, processes: int) -> None:
         ("CORE", 0),
         ("MEMLOCK", 2**16),
         ("MSGQUEUE", 0),
-        ("NOFILE", _DESCRIPTORS),
+        ("NOFILE", _OPEN_FILES),
         ("FSIZE", limits.file_bytes),
         ("CPU", seconds),
         ("NPROC", processes),
@@ -151,10 +213,9 @@ def _signals() -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as in every Python: an exception instead
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    kernel.die_with_parent(signal.SIGKILL)
 
 
 def _read(fd: int) -> bytes:
-    with open(fd, "rb") as file:
+    with open(fd, "rb", closefd=False) as file:
         file.seek(0)
         return file.read()

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from autograder.errors import AutograderError
 from autograder.limits import Limits
-from autograder.sandbox import wire
-from autograder.sandbox.order import Order
+from autograder.sandbox import outer, wire
+from autograder.sandbox.box import DEVICES
+from autograder.sandbox.launch import environment, prepare, worker_user
 from autograder.sandbox.watch import Watch
 from autograder.sandbox.worker import Worker
 
@@ -52,6 +53,7 @@ class ForkServer:
         slots: how many workers may live at once.
         readable: more folders that workers may read, at their own paths. Each is seen by every
             submission: never one that holds solutions, hidden tests or a gradebook.
+        builder: "bwrap" or "unshare", how the box of level 3 is made; None takes what is there.
 
     Attributes:
         level: the rung in use.
@@ -76,6 +78,7 @@ class ForkServer:
         preload: Sequence[str] = DEFAULT_PRELOAD,
         slots: int = 1,
         readable: Sequence[Path] = (),
+        builder: str | None = None,
     ) -> None:
         if sys.platform != "linux":
             raise SandboxError(
@@ -83,16 +86,23 @@ class ForkServer:
                 "or a Linux container or machine"
             )
         self.level = 1 if level is None else level
-        self.files, self.cache, self.slots = files, cache, slots
-        self.preload, self.readable = tuple(preload), tuple(readable)
+        self.slots, self.preload = slots, tuple(preload)
         self._busy: set[int] = set()
         self._lock = threading.Lock()
         self._closed = False
         cache.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix="autograder-box-"))
+        self._folder.chmod(0o711)  # workers may be other users: they pass through to their own
         self._log = open(self._folder / "server.log", "w+b")  # noqa: SIM115
         try:
-            self._launch()
+            self._setup = prepare(
+                self.level,
+                folder=self._folder,
+                files=files,
+                cache=cache,
+                readable=tuple(readable),
+            )
+            self._launch(builder or outer.builders()[0])
         except BaseException:
             self.close()
             raise
@@ -114,7 +124,8 @@ class ForkServer:
         slot = self._take_slot()
         ours = theirs = line = far = None
         try:
-            work = self._work(slot)
+            uid = worker_user()
+            work = self._work(slot, uid)
             ours, theirs = socket.socketpair()
             line, far = wire.pair()
             line.setblocking(False)
@@ -122,16 +133,7 @@ class ForkServer:
             text = os.memfd_create("arguments")
             with open(text, "wb", closefd=False) as file:
                 file.write(arguments)
-            order = Order(
-                target=target,
-                level=self.level,
-                work=str(work),
-                files=str(self.files or ""),
-                uid=None,
-                processes=limits.processes,
-                hidden=(),
-                limits=limits,
-            )
+            order = self._setup.order(target, limits, str(work or ""), uid, self.slots)
             worker = Worker(ours, line, limits)
             self._watch.add(worker, line, output, lambda: self._free(slot, work))
             files = (theirs.fileno(), printing, text, far.fileno())
@@ -177,31 +179,27 @@ class ForkServer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _launch(self) -> None:
+    def _launch(self, builder: str) -> None:
         self._control, far = wire.pair()
-        environment = {
-            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-            "HOME": "/tmp",
-            "LANG": "C.UTF-8",
-            "MPLBACKEND": "agg",
-            "MPLCONFIGDIR": str(self.cache),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONHASHSEED": "0",
-            "PYTHONSAFEPATH": "1",
-        }
-        command = [sys.executable, "-m", "autograder.sandbox.server", str(far.fileno())]
         with far:
             self._process = subprocess.Popen(
-                command,
+                self._setup.command(builder, far.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
                 pass_fds=(far.fileno(),),
-                env=environment,
+                env=environment(self._setup.fonts),
                 cwd="/",
                 start_new_session=True,
             )
-        wire.send(self._control, {"preload": self.preload})
+        confine = {
+            "readable": [*self._setup.readable, "/proc", "/dev"],
+            "writable": [str(self._folder), str(self._setup.fonts)],
+            "devices": DEVICES,
+            "listed": self._setup.listed,
+        }
+        first = {"preload": self.preload, "confine": confine if self.level == 2 else None}
+        wire.send(self._control, first)
         self._control.settimeout(_START_SECONDS)
         try:
             answer = wire.receive(self._control)
@@ -243,10 +241,17 @@ class ForkServer:
         with self._lock:
             self._busy.discard(slot)
 
-    def _work(self, slot: int) -> Path:
+    def _work(self, slot: int, uid: int | None) -> Path | None:
+        """A folder for one worker, below level 3, where it has no file system of its own."""
+        if self.level == 3:
+            return None
         work = self._folder / f"{slot}-{time.monotonic_ns()}"
-        if self.files is not None:
-            shutil.copytree(self.files, work)
+        if self._setup.files is not None:
+            shutil.copytree(self._setup.files, work, symlinks=True)
         else:
             work.mkdir()
+        if uid is not None:
+            for path in (work, *work.rglob("*")):
+                os.chown(path, uid, uid, follow_symlinks=False)
+        work.chmod(0o700)
         return work

@@ -17,8 +17,10 @@ __all__ = [
     "NEWUTS",
     "adopt_orphans",
     "die_with_parent",
+    "drop_bounding",
     "drop_capabilities",
     "gain_no_privileges",
+    "make_read_only",
     "mount",
     "pivot_root",
     "setns",
@@ -30,6 +32,8 @@ __all__ = [
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 _PDEATHSIG, _KEEPCAPS, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 8, 24, 36, 38, 47
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
+_ATTR_RDONLY, _ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 _CAPABILITY_VERSION = 0x20080522
 DAC_READ_SEARCH = 2
 
@@ -47,7 +51,7 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else os.fsencode(text)
 
 
-def syscall(number: int, *arguments: int | bytes | None | ctypes.Array[ctypes.c_char]) -> int:
+def syscall(number: int, *arguments: int | bytes | ctypes.Array | None) -> int:
     """A system call by its number. Raises `OSError`."""
     wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *wide), f"system call {number}")
@@ -84,6 +88,17 @@ def umount(target: str, flags: int = 2) -> None:
     _checked(_libc.umount2(_bytes(target), flags), f"umount {target}")
 
 
+def make_read_only(target: str, more: int = 0) -> None:
+    """Everything mounted at and below `target` becomes read-only and gives no set-user-id rights.
+
+    Raises:
+        OSError: the kernel is older than 5.12.
+    """
+    attributes = struct.pack("=QQQQ", _ATTR_RDONLY | _ATTR_NOSUID | more, 0, 0, 0)
+    arguments = (_AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, len(attributes))
+    syscall(_MOUNT_SETATTR, *arguments)
+
+
 def pivot_root(new: str, old: str) -> None:
     """Make `new` the root; the old one appears at `old`, which lies below `new`."""
     number = 155 if platform.machine() == "x86_64" else 41
@@ -110,13 +125,19 @@ def keep_capabilities() -> None:
     prctl(_KEEPCAPS, 1)
 
 
-def drop_capabilities(keep: tuple[int, ...] = ()) -> None:
-    """Give up all capabilities for good; `keep` ones stay, for this process and its children."""
+def drop_bounding(keep: tuple[int, ...] = ()) -> None:
+    """No program started from here on can gain a capability, but for `keep`."""
     for number in range(64):
         if number not in keep and _libc.prctl(_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0) < 0:
-            break  # the last one of this kernel, or no right to drop: below, nothing is left anyway
+            break  # the last one of this kernel, or there is no right to drop, nor one to gain
+
+
+def drop_capabilities(keep: tuple[int, ...] = ()) -> None:
+    """Give up all capabilities for good; `keep` ones stay, for this process and its children."""
     _libc.prctl(_AMBIENT, ctypes.c_ulong(4), 0, 0, 0)
     mask = sum(1 << number for number in keep)
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0))
     sets = ctypes.create_string_buffer(struct.pack("=6I", mask, mask, mask, 0, 0, 0))
     _checked(_libc.capset(header, sets), "capset")
+    for number in keep:
+        prctl(_AMBIENT, 2, number)

@@ -21,7 +21,12 @@ class Order:
         files: what is copied there at level 3, or "".
         uid: the user it becomes, or None to stay who the server is.
         processes: the number for `RLIMIT_NPROC`: at level 3 its own, below it the user's.
-        hidden: folders of the server that the worker must not see.
+        private: Python lies where only root may go: a worker that becomes another user keeps the
+            right to read (below level 3, where the box itself shows it).
+        visible: paths that it may read, for level 2.
+        listed: folders that it may list, for level 2.
+        keep: folders below /tmp that stay visible at level 3.
+        room_bytes: what `files` take; room_files: how many they are. Both come on top of the limits.
         limits: see `Limits`.
     """
 
@@ -31,7 +36,12 @@ class Order:
     files: str
     uid: int | None
     processes: int
-    hidden: tuple[str, ...]
+    private: bool
+    visible: tuple[str, ...]
+    listed: tuple[str, ...]
+    keep: tuple[str, ...]
+    room_bytes: int
+    room_files: int
     limits: Limits
 
     def as_json(self) -> dict[str, Any]:
@@ -42,4 +52,5 @@ class Order:
     def from_json(cls, data: dict[str, Any]) -> Order:
         """From the wire."""
         limits = Limits(**data["limits"])
-        return cls(**{**data, "limits": limits, "hidden": tuple(data["hidden"])})
+        lists = {name: tuple(data[name]) for name in ("visible", "listed", "keep")}
+        return cls(**{**data, **lists, "limits": limits})

@@ -7,20 +7,16 @@ not have. It has no event loop, no message library and no CUDA context for the s
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-    os.environ[_name] = "1"  # read at import: must stand before numpy and torch
-
 import contextlib
 import gc
 import importlib
+import os
 import select
 import socket
 import sys
 import time
 
-from autograder.sandbox import kernel, warden
+from autograder.sandbox import kernel, landlock, warden
 from autograder.sandbox.order import Order
 from autograder.sandbox.wire import Message, receive, send
 
@@ -128,6 +124,8 @@ def main() -> None:
     first = receive(control)
     if first is None:
         return
+    if confine := first.data["confine"]:
+        landlock.confine(**confine)
     preload = tuple(first.data["preload"])
     start = time.monotonic()
     failed = load(preload)

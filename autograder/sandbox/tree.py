@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["Usage", "children", "measure", "memory"]
+__all__ = ["Usage", "alive", "children", "measure", "memory"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -41,6 +41,15 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue  # it ended while we looked
     return found[1:]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and is not just waiting to be buried."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
 
 
 def memory(pid: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The parent of one worker inside the box: it waits, reaps, counts what is left, and ends all of it.
+"""The parent of one worker inside the box: it waits, counts what is left, and ends all of it.
 
 It is forked from the server and never runs a line of the submission. At level 3 it is the first
 process of the submission's own process namespace: when it ends, the kernel kills every process in
@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from autograder.sandbox import box, kernel
 from autograder.sandbox.order import Order
+from autograder.sandbox.tree import alive
 from autograder.sandbox.wire import receive, send
 
 __all__ = ["main"]
@@ -97,15 +98,7 @@ def _reap(worker: int) -> int | None:
 
 def _left() -> int:
     """How many processes of this namespace live besides this one, the dead not counted."""
-    return sum(_alive(int(name)) for name in os.listdir("/proc") if name.isdigit()) - 1
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except OSError:
-        return False
+    return sum(alive(int(name)) for name in os.listdir("/proc") if name.isdigit()) - 1
 
 
 def _kill_children(order: Order) -> int:
