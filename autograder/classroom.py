@@ -1,7 +1,8 @@
 """One class: an nbgrader course folder, and what the commands keep beside it.
 
     nbgrader_config.py  gradebook.db  source/  release/  submitted/  autograded/  feedback/
-    .autograder/LAB/collected.json, results/STUDENT.json, nbgrader.log
+    .autograder/LAB/collected.json, results/STUDENT.json, outcomes/, journal.jsonl, events.jsonl,
+    nbgrader.log
 
 Everything nbgrader knows is in nbgrader's own places, so that formgrader opens it.
 """
@@ -85,6 +86,18 @@ class Classroom:
     def result(self, student: str, lab: str) -> Path:
         """The result record of one student."""
         return self.state(lab) / "results" / f"{student}.json"
+
+    def journal(self, lab: str) -> Path:
+        """What was written where, see `autograder.schedule.journal`."""
+        return self.state(lab) / "journal.jsonl"
+
+    def events(self, lab: str) -> Path:
+        """What happened when, see `autograder.schedule.events`."""
+        return self.state(lab) / "events.jsonl"
+
+    def outcomes(self, lab: str) -> Path:
+        """Results under their keys, see `autograder.schedule.store`."""
+        return self.state(lab) / "outcomes"
 
     @property
     def labs(self) -> list[str]:
