@@ -53,7 +53,7 @@ def _build(plan: Plan) -> None:
     os.makedirs(f"{root}/tmp")
     kernel.mount("tmpfs", f"{root}/tmp", "tmpfs", _NOSUID | _NODEV, "size=64m,mode=1777")
     bound = [*plan.readable, *plan.writable, *plan.at, *plan.empty]
-    for path in (*parents(bound), *plan.empty, "/dev", "/proc", "/.old"):
+    for path in (*parents(bound), *plan.empty, *plan.writable, "/dev", "/proc", "/.old"):
         if not any(path == top or path.startswith(f"{top}/") for top in plan.readable):
             os.makedirs(root + path, mode=0o755, exist_ok=True)
     for path in plan.readable:
@@ -64,10 +64,9 @@ def _build(plan: Plan) -> None:
     for inside, outside in plan.at.items():
         _bind(outside, root + inside)
     kernel.make_read_only(root, kernel.ATTR_NODEV)
-    for path in ("/tmp", *plan.writable):
-        where = root + path
-        if path != "/tmp":
-            _bind(path, where)
+    kernel.make_writable(f"{root}/tmp")
+    for path in plan.writable:
+        _bind(path, root + path)
     _devices(f"{root}/dev")
     kernel.mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     os.chdir(root)

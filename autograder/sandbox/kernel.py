@@ -21,6 +21,7 @@ __all__ = [
     "drop_capabilities",
     "gain_no_privileges",
     "make_read_only",
+    "make_writable",
     "mount",
     "pivot_root",
     "setns",
@@ -97,6 +98,12 @@ def make_read_only(target: str, more: int = 0) -> None:
     attributes = struct.pack("=QQQQ", _ATTR_RDONLY | _ATTR_NOSUID | more, 0, 0, 0)
     arguments = (_AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, len(attributes))
     syscall(_MOUNT_SETATTR, *arguments)
+
+
+def make_writable(target: str) -> None:
+    """One mount, without those below it, may be written to again."""
+    attributes = struct.pack("=QQQQ", 0, _ATTR_RDONLY, 0, 0)
+    syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), 0, attributes, len(attributes))
 
 
 def pivot_root(new: str, old: str) -> None:

@@ -34,7 +34,13 @@ def version() -> int:
         return 0
 
 
-def confine(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str] = ()) -> None:
+def confine(
+    readable: Iterable[str],
+    writable: Iterable[str],
+    *,
+    devices: Iterable[str] = (),
+    listed: Iterable[str] = (),
+) -> None:
     """From here on, this process and all it starts reach only these files, and no network.
 
     It can neither trace nor (from the sixth version) signal what is outside. Rules of a second call
