@@ -15,7 +15,8 @@
 `docs/security.md` tells what each level promises, and `autograder doctor` tries it.
 """
 
-from autograder.sandbox.forkserver import DEFAULT_PRELOAD, ForkServer, SandboxError
+from autograder.sandbox.failure import SandboxError
+from autograder.sandbox.forkserver import DEFAULT_PRELOAD, ForkServer
 from autograder.sandbox.tree import Usage
 from autograder.sandbox.worker import Ended, Worker
 

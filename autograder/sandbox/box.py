@@ -86,6 +86,7 @@ def main(
     """
     try:
         channel, output, arguments = files
+        os.setsid()  # a signal to its own group must not reach the warden
         _streams(output)
         _signals()
         os.chdir(order.work)

@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from autograder.errors import AutograderError
 from autograder.limits import Limits
-from autograder.sandbox import outer, wire
+from autograder.sandbox import ladder, outer, wire
 from autograder.sandbox.box import DEVICES
+from autograder.sandbox.failure import SandboxError
 from autograder.sandbox.launch import environment, prepare, worker_user
 from autograder.sandbox.watch import Watch
 from autograder.sandbox.worker import Worker
@@ -34,10 +34,7 @@ DEFAULT_PRELOAD = (
 )
 _START_SECONDS = 180.0
 _WORKER_SECONDS = 60.0
-
-
-class SandboxError(AutograderError):
-    """No box can be made here; the message says why and what to do."""
+_END_SECONDS = 10.0
 
 
 class ForkServer:
@@ -85,7 +82,14 @@ class ForkServer:
                 f"grading needs Linux, this is {sys.platform}: use WSL 2 on Windows, "
                 "or a Linux container or machine"
             )
-        self.level = 1 if level is None else level
+        if level is None:
+            best = ladder.best()
+            level, builder = best.level, best.builder or None
+        if level not in ladder.LEVELS:
+            raise SandboxError(f"no sandbox level {level}: there are 3, 2 and 1", code=2)
+        if level == 2:
+            ladder.require_landlock()
+        self.level = level
         self.slots, self.preload = slots, tuple(preload)
         self._busy: set[int] = set()
         self._lock = threading.Lock()
@@ -102,10 +106,15 @@ class ForkServer:
                 cache=cache,
                 readable=tuple(readable),
             )
-            self._launch(builder or outer.builders()[0])
+            self._launch_any([builder] if builder else outer.builders())
         except BaseException:
             self.close()
             raise
+
+    @property
+    def pid(self) -> int:
+        """The process that was started: the server, or what holds its box."""
+        return self._process.pid
 
     def start(self, target: str, *, limits: Limits, arguments: bytes = b"") -> Worker:
         """Fork a worker and return when it is confined and about to call its target.
@@ -160,14 +169,8 @@ class ForkServer:
             if self._closed:
                 return
             self._closed = True
-        if hasattr(self, "_control"):
-            self._control.close()
         if hasattr(self, "_process"):
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._stop_process()
         if hasattr(self, "_watch"):
             self._watch.close()
         self._log.close()
@@ -178,6 +181,25 @@ class ForkServer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _launch_any(self, builders: list[str]) -> None:
+        """The first way that works; the reason of the last one if none does."""
+        for builder in builders:
+            try:
+                return self._launch(builder)
+            except SandboxError:
+                self._stop_process()
+                if self.level < 3 or builder == builders[-1]:
+                    raise
+        return None
+
+    def _stop_process(self) -> None:
+        self._control.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _launch(self, builder: str) -> None:
         self._control, far = wire.pair()

@@ -124,6 +124,5 @@ class Watch:
                 worker._print(data)
             self._selector.unregister(output)
         os.close(output)
-        line.close()
         gone()
         worker._heard(None)

@@ -136,6 +136,7 @@ class Worker:
         with self._changed:
             if message is None:
                 self._gone = True
+                self._line.close()
             elif "ready" in message.data:
                 self._baseline = message.data["resident"]
                 self.pid = message.pid
@@ -146,8 +147,6 @@ class Worker:
             elif "exit" in message.data:
                 self._exit, self._left = message.data["exit"], message.data["left"]
                 self._limit = self._limit or message.data["full"]
-            elif "gone" in message.data:
-                self._gone = True
             self._changed.notify_all()
 
     def _print(self, data: bytes) -> None:
@@ -178,8 +177,12 @@ class Worker:
         return None
 
     def _stop(self, limit: str) -> None:
-        self._limit = self._limit or limit
-        send(self._line, {"kill": True})
+        with self._changed:
+            if self._gone:
+                return
+            self._limit = self._limit or limit
+            with contextlib.suppress(BlockingIOError):  # it has been told often enough
+                send(self._line, {"kill": True})
 
 
 @dataclass(eq=False)
