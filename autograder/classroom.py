@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autograder.database import check_database, make_database, quiet
+from autograder.database import check_database, hold_database, make_database, normal_url, quiet
 from autograder.errors import AutograderError
 from autograder.records import write_whole
 from autograder.template import Template, read_template
@@ -44,6 +44,11 @@ c.GenerateFeedback.preprocessors = [
 ]
 '''
 
+_DATABASE = """
+# A password belongs into ~/.pgpass or PGPASSWORD.
+c.CourseDirectory.db_url = "{url}"
+"""
+
 
 @dataclass(frozen=True)
 class Classroom:
@@ -51,9 +56,11 @@ class Classroom:
 
     Attributes:
         root: the course folder, absolute.
+        database: URL of its gradebook, "" for what the class's configuration says.
     """
 
     root: Path
+    database: str = ""
 
     def source(self, lab: str) -> Path:
         """The notebook with solutions."""
@@ -123,6 +130,10 @@ class Classroom:
         except Exception as error:
             raise AutograderError(f"{self.root / 'nbgrader_config.py'}: {error}") from error
         config.CourseDirectory.root = str(self.root)
+        if self.database:
+            config.CourseDirectory.db_url = normal_url(self.database)
+        elif isinstance(configured := config.CourseDirectory.get("db_url"), str):
+            config.CourseDirectory.db_url = normal_url(configured)
         return config
 
     def directory(self) -> Any:
@@ -180,20 +191,24 @@ class Classroom:
         """Hold the class: the gradebook has one writer.
 
         Raises:
-            AutograderError: another command holds it.
+            AutograderError: another command holds it, here or, where the gradebook is on a server,
+                on another machine.
         """
         import fcntl
 
+        busy = f"another autograder command is at work in {self.root}"
         path = self.root / ".autograder" / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise AutograderError(
-                    f"another autograder command is at work in {self.root}"
-                ) from None
-            yield
+                raise AutograderError(busy) from None
+            directory = self.directory()
+            with hold_database(directory.db_url, directory.course_id) as held:
+                if not held:
+                    raise AutograderError(f"{busy}, or on another machine with its gradebook")
+                yield
 
     def add_lab(self, lab: str, notebook: bytes, files: dict[str, bytes] | None = None) -> None:
         """Put a lab into source/ and let nbgrader release it here.
@@ -225,8 +240,11 @@ class Classroom:
             raise AutograderError(f"nbgrader refuses {lab}: {error} (see {log})") from error
 
 
-def open_classroom(root: Path) -> Classroom:
+def open_classroom(root: Path, database: str = "") -> Classroom:
     """An existing class.
+
+    Args:
+        database: URL of its gradebook, "" for what the class's configuration says.
 
     Raises:
         AutograderError: there is none.
@@ -237,11 +255,15 @@ def open_classroom(root: Path) -> Classroom:
         raise AutograderError(
             f"no class at {root}: expected nbgrader_config.py, source/ or release/ in it", code=2
         )
-    return Classroom(root.resolve())
+    return Classroom(root.resolve(), database)
 
 
-def create_classroom(root: Path) -> Classroom:
+def create_classroom(root: Path, database: str = "") -> Classroom:
     """A class in a new or existing folder; nothing that is there is changed.
+
+    Args:
+        database: URL of its gradebook, which a new class keeps in its configuration, but for a
+            password; "" for a file in the folder.
 
     Raises:
         AutograderError: the folder holds something else.
@@ -249,8 +271,16 @@ def create_classroom(root: Path) -> Classroom:
     if root.exists() and not root.is_dir():
         raise AutograderError(f"{root} is a file, not a folder", code=2)
     if root.is_dir() and any(root.iterdir()):
-        return open_classroom(root)
+        return open_classroom(root, database)
+    text = CONFIG + (_DATABASE.format(url=_without_password(database)) if database else "")
     # nbgrader wants its exchange to be there, even where a learning platform takes its place.
     (root / ".autograder" / "exchange").mkdir(parents=True, exist_ok=True)
-    write_whole(root / "nbgrader_config.py", CONFIG)
-    return Classroom(root.resolve())
+    write_whole(root / "nbgrader_config.py", text)
+    return Classroom(root.resolve(), database)
+
+
+def _without_password(database: str) -> str:
+    """A password does not go into a file that is copied and shared; ~/.pgpass holds it."""
+    from sqlalchemy import make_url
+
+    return make_url(normal_url(database)).set(password=None).render_as_string(False)
