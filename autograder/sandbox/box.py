@@ -86,6 +86,7 @@ def main(
     """
     try:
         channel, output, arguments = files
+        kernel.hide_memory(False)
         os.setsid()  # a signal to its own group must not reach the warden
         _streams(output)
         _signals()
@@ -144,12 +145,11 @@ def _lock(order: Order) -> None:
         os.setresgid(order.uid, order.uid, order.uid)
         os.setresuid(order.uid, order.uid, order.uid)
     kernel.drop_capabilities(keep)
+    kernel.hide_memory(False)  # a change of user hid it
     kernel.gain_no_privileges()
     if order.level == 2:
         own = (*_PROC, f"/proc/{os.getpid()}")
-        landlock.confine(
-            (*order.visible, *own), [order.work], devices=DEVICES, listed=order.listed
-        )
+        landlock.confine((*order.visible, *own), [order.work], devices=DEVICES, listed=order.listed)
     if order.level >= 2:
         seccomp.install(namespaces=order.level == 3)
 
@@ -164,7 +164,7 @@ def limit(limits: Limits, processes: int) -> None:
     data, _ = memory(os.getpid())
     seconds = int(limits.total_seconds) + _SPARE_SECONDS
     for name, value in (
-        ("CORE", 0),
+        ("CORE", 1),  # with 0, a core is still fed to a program of the system's root; with 1, none
         ("MEMLOCK", 2**16),
         ("MSGQUEUE", 0),
         ("NOFILE", _OPEN_FILES),

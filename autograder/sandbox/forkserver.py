@@ -43,7 +43,7 @@ class ForkServer:
     A context manager; its methods may be called from several threads at once.
 
     Args:
-        level: rung of the ladder, 1 to 3; None takes the best that this machine proves, and never 1.
+        level: rung of the ladder, 1 to 3; None takes the best that this machine proves, never 1.
         files: folder that every worker gets a copy of (data files that a lab reads), or None.
         cache: folder for what is kept between runs (matplotlib's list of fonts).
         preload: modules imported before the first fork. Import only: they must start no thread.
@@ -143,7 +143,7 @@ class ForkServer:
             with open(text, "wb", closefd=False) as file:
                 file.write(arguments)
             order = self._setup.order(target, limits, str(work or ""), uid, self.slots)
-            worker = Worker(ours, line, limits)
+            worker = Worker(ours, line, limits, str(work) if work else "")
             self._watch.add(worker, line, output, lambda: self._free(slot, work))
             files = (theirs.fileno(), printing, text, far.fileno())
             with self._lock:
@@ -174,7 +174,7 @@ class ForkServer:
         if hasattr(self, "_watch"):
             self._watch.close()
         self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _remove(self._folder)
 
     def __enter__(self) -> ForkServer:
         return self
@@ -230,7 +230,7 @@ class ForkServer:
         if answer is None:
             raise SandboxError(f"the fork server did not start: {self._said()}")
         self._control.setblocking(True)
-        self.seconds, self.forks = answer.data["ready"], answer.data["threads"] == 1
+        self.seconds, self.forks = answer.data["ready"], answer.data["forks"]
         if failed := answer.data["failed"]:
             name, reason = next(iter(failed.items()))
             raise SandboxError(f"the fork server cannot import {name}: {reason}")
@@ -259,7 +259,7 @@ class ForkServer:
 
     def _free(self, slot: int, work: Path | None) -> None:
         if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
+            _remove(work)
         with self._lock:
             self._busy.discard(slot)
 
@@ -277,3 +277,14 @@ class ForkServer:
                 os.chown(path, uid, uid, follow_symlinks=False)
         work.chmod(0o700)
         return work
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, also one in which a submission has closed folders to us."""
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            path = f"{place}/{name}"
+            with contextlib.suppress(OSError):
+                if not os.path.islink(path):  # a link would have us change what it points to
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,8 @@ import platform
 import struct
 
 __all__ = [
+    "ATTR_NODEV",
+    "DAC_READ_SEARCH",
     "NEWCGROUP",
     "NEWIPC",
     "NEWNET",
@@ -20,10 +22,13 @@ __all__ = [
     "drop_bounding",
     "drop_capabilities",
     "gain_no_privileges",
+    "hide_memory",
+    "keep_capabilities",
     "make_read_only",
     "make_writable",
     "mount",
     "pivot_root",
+    "prctl",
     "setns",
     "syscall",
     "umount",
@@ -32,7 +37,15 @@ __all__ = [
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
-_PDEATHSIG, _KEEPCAPS, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 8, 24, 36, 38, 47
+_PDEATHSIG, _SET_DUMPABLE, _KEEPCAPS, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = (
+    1,
+    4,
+    8,
+    24,
+    36,
+    38,
+    47,
+)
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 _CAPABILITY_VERSION = 0x20080522
@@ -125,6 +138,11 @@ def die_with_parent(signal: int) -> None:
 def gain_no_privileges() -> None:
     """No program started from here on gives more rights than this process has."""
     prctl(_NO_NEW_PRIVS, 1)
+
+
+def hide_memory(hidden: bool) -> None:
+    """Whether /proc lets others of the same user into this process; forks are like it."""
+    prctl(_SET_DUMPABLE, 0 if hidden else 1)
 
 
 def keep_capabilities() -> None:

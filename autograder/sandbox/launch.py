@@ -13,7 +13,7 @@ from autograder.limits import Limits
 from autograder.sandbox import namespaces, outer, visible
 from autograder.sandbox.order import Order
 
-__all__ = ["Setup", "environment", "prepare", "worker_user"]
+__all__ = ["Setup", "environment", "prepare", "readable_by_all", "worker_user"]
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _USERS, _USERS_EACH = 1_400_000_000, 128  # far from any account and any container's range
@@ -97,7 +97,7 @@ def prepare(
         readable=seen,
         listed=tuple(visible.search_path()),
         fonts=fonts,
-        private=os.geteuid() == 0 and not all(map(_for_all, seen)),
+        private=os.geteuid() == 0 and not all(map(readable_by_all, seen)),
         room_bytes=sum(-(-size // 4096) * 4096 for size in sizes),
         room_files=len(sizes),
     )
@@ -134,7 +134,7 @@ def worker_user() -> int | None:
     return _USERS_SMALL + (os.getpid() * 31 + number) % 4000
 
 
-def _for_all(path: str) -> bool:
+def readable_by_all(path: str) -> bool:
     """Whether an ordinary user may go down to a path and read it."""
     place = Path(path).resolve()
     if not all(folder.stat().st_mode & stat.S_IXOTH for folder in place.parents):

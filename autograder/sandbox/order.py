@@ -26,7 +26,7 @@ class Order:
         visible: paths that it may read, for level 2.
         listed: folders that it may list, for level 2.
         keep: folders below /tmp that stay visible at level 3.
-        room_bytes: what `files` take; room_files: how many they are. Both come on top of the limits.
+        room_bytes: what `files` take, on top of the limits; room_files: how many they are.
         limits: see `Limits`.
     """
 

@@ -18,13 +18,13 @@ import struct
 
 from autograder.sandbox import kernel
 
-__all__ = ["install", "program"]
+__all__ = ["install", "number", "program"]
 
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _JEQ, _JGE, _JSET, _AND, _RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NR, _ARCH = 0, 4
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_SET_SECCOMP, _FILTER = 22, 2
+_SET_DUMPABLE, _SET_SECCOMP, _FILTER = 4, 22, 2
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
 
 # name: (x86_64, aarch64); None where the call does not exist.
@@ -36,6 +36,7 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "prlimit64": (302, 261),
+    "prctl": (157, 167),
     "ioctl": (16, 29),
     "fcntl": (72, 25),
     "memfd_create": (319, 279),
@@ -149,10 +150,10 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "sched_setattr": (314, 274),
 }
 _SPECIAL = (
-    *("socket", "connect", "bind", "socketpair", "clone", "clone3", "prlimit64", "ioctl", "fcntl"),
-    "memfd_create",
+    *("socket", "connect", "bind", "socketpair", "clone", "clone3", "prlimit64", "prctl", "ioctl"),
+    *("fcntl", "memfd_create"),
 )
-_HIDDEN_BY_NAMESPACES = {name for name in list(_NUMBERS)[list(_NUMBERS).index("chmod") :]}
+_HIDDEN_BY_NAMESPACES = set(list(_NUMBERS)[list(_NUMBERS).index("chmod") :])
 _PRETENDED = {
     name
     for name in _HIDDEN_BY_NAMESPACES
@@ -200,6 +201,12 @@ def program(machine: str, *, namespaces: bool) -> bytes:
     return b"".join(struct.pack("=HBBI", *row) for row in rows)
 
 
+def number(name: str) -> int:
+    """The number of a call that the filter knows, on this machine; -1 where it does not exist."""
+    found = _NUMBERS[name][list(_ARCHITECTURES).index(platform.machine())]
+    return -1 if found is None else found
+
+
 def _argument(index: int) -> tuple[int, int, int, int]:
     """Load the low half of an argument (both machines are little-endian)."""
     return (_LOAD, 0, 0, 16 + 8 * index)
@@ -228,6 +235,8 @@ def _special(name: str, namespaces: bool) -> list[tuple[int, int, int, int]] | N
             return [nothing]  # the C library then uses clone
         case "prlimit64":  # others of the same user could be starved
             return [_argument(0), (_JEQ, 0, 1, 0), allow, deny]
+        case "prctl":  # a process that hides its maps could not be measured
+            return [_argument(0), (_JEQ, 0, 1, _SET_DUMPABLE), deny, allow]
         case "ioctl":  # keys typed into the teacher's terminal
             typed = (_JEQ, 1, 0, _TIOCSTI)
             return [_argument(1), typed, (_JEQ, 0, 1, _TIOCLINUX), deny, allow]

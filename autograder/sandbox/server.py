@@ -12,6 +12,7 @@ import gc
 import importlib
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -21,6 +22,8 @@ from autograder.sandbox.order import Order
 from autograder.sandbox.wire import Message, receive, send
 
 __all__ = ["Server"]
+
+_HEALTH_SECONDS = 20.0
 
 
 class Server:
@@ -118,6 +121,27 @@ def load(names: tuple[str, ...]) -> dict[str, str]:
     return failed
 
 
+def healthy() -> bool:
+    """Whether a fork of this process can compute: tried, in a fork."""
+    if threads() > 1:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            if torch := sys.modules.get("torch"):
+                ones = torch.ones(64, 64)
+                code = int(float((ones @ ones).sum()) != 64**3)
+            else:
+                code = 0
+        os._exit(code)
+    pidfd = os.pidfd_open(pid)
+    if not select.select([pidfd], [], [], _HEALTH_SECONDS)[0]:
+        os.kill(pid, signal.SIGKILL)
+    os.close(pidfd)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 def main() -> None:
     """Import, freeze, answer, serve."""
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -131,16 +155,10 @@ def main() -> None:
     failed = load(preload)
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every shared page in every child
-    running = threads()
-    send(
-        control,
-        {
-            "ready": round(time.monotonic() - start, 3),
-            "threads": running,
-            "failed": failed,
-        },
-    )
-    Server(control, forks=running == 1, preload=preload).serve()
+    forks = healthy()
+    seconds = round(time.monotonic() - start, 3)
+    send(control, {"ready": seconds, "forks": forks, "failed": failed})
+    Server(control, forks=forks, preload=preload).serve()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
-__all__ = ["Usage", "alive", "children", "measure", "memory"]
+__all__ = ["Usage", "alive", "children", "measure", "memory", "stored"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -30,6 +31,12 @@ class Usage:
 
 def children(pid: int) -> list[int]:
     """All descendants of a process, nearest first."""
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):  # an option of the kernel
+        import psutil
+
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        return []
     found, at = [pid], 0
     while at < len(found):
         folder = f"/proc/{found[at]}/task"
@@ -66,14 +73,48 @@ def memory(pid: int) -> tuple[int, int]:
 
 
 def _shared_fairly(pid: int) -> int:
-    """Resident bytes, a page that n processes share counted as 1/n; slow (milliseconds)."""
+    """Resident bytes, a page that n processes share counted as 1/n; slow (milliseconds).
+
+    A process that hides its maps is charged for all it shares.
+    """
     total = 0
-    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-        for row in file:
-            name, _, value = row.partition(b":")
-            if name in (b"Pss_Anon", b"Pss_Shmem", b"SwapPss"):
-                total += int(value.split()[0]) << 10
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for row in file:
+                name, _, value = row.partition(b":")
+                if name in (b"Pss_Anon", b"Pss_Shmem", b"SwapPss"):
+                    total += int(value.split()[0]) << 10
+    except PermissionError:
+        return memory(pid)[1]
     return total
+
+
+def _written(pid: int) -> int:
+    with contextlib.suppress(PermissionError), open(f"/proc/{pid}/io", "rb") as file:
+        return next((int(row.split()[1]) for row in file if row.startswith(b"write_bytes")), 0)
+    return 0
+
+
+def stored(folder: str, most: int) -> tuple[int, int]:
+    """Bytes and number of all files and folders below a folder; counting ends above `most`.
+
+    Raises:
+        PermissionError: a folder in it cannot be looked into.
+    """
+    size = count = 0
+    folders = [folder]
+    while folders and count <= most:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # deleted while we looked
+    return size, count
 
 
 def measure(warden: int, baseline: int, *, exact: bool = False) -> Usage:
@@ -94,10 +135,7 @@ def measure(warden: int, baseline: int, *, exact: bool = False) -> Usage:
                 continue
             tasks += int(fields[17])
             resident += _shared_fairly(pid) if exact else memory(pid)[1]
-            with open(f"/proc/{pid}/io", "rb") as file:
-                written += next(
-                    (int(row.split()[1]) for row in file if row.startswith(b"write_bytes")), 0
-                )
+            written += _written(pid)
         except OSError:
             continue
     return Usage(ticks / _TICKS, max(0, resident - baseline), tasks, written)

@@ -32,7 +32,7 @@ _SYSTEM = (
     "/etc/ld.so.conf.d",
     "/etc/localtime",
     "/etc/nsswitch.conf",
-    "/etc/ssl",
+    "/etc/ssl/certs",
     "/nix/store",
     "/sys/devices/system/cpu",
 )

@@ -44,6 +44,7 @@ def main(
         _close_all_but((*files, line.fileno()))
         os.setsid()
         kernel.adopt_orphans()
+        kernel.hide_memory(True)
         box.prepare(order)
         worker = os.fork()
         if worker == 0:

@@ -64,7 +64,10 @@ class Watch:
             self._admit()
             if time.monotonic() - checked >= _TICK:
                 for worker in list(self._workers):
-                    worker._check()
+                    try:
+                        worker._check()
+                    except Exception as error:  # no limit holds without the watch: end it
+                        worker._stop(f"the watch failed: {error!r}")
                 checked = time.monotonic()
         self._admit()
         for worker in list(self._workers):

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autograder.limits import Limits
-from autograder.sandbox.tree import Usage, measure
+from autograder.sandbox.tree import Usage, measure, stored
 from autograder.sandbox.wire import Message, send
 
 __all__ = ["Ended", "Worker"]
 
 _PATIENCE = 2.0
 _OUTPUT_FACTOR = 16
-_REWRITES = 4
+_REWRITES = 4  # a file may be written anew this often before it counts as too much
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Worker:
     channel: socket.socket
     pid: int
 
-    def __init__(self, channel: socket.socket, line: socket.socket, limits: Limits) -> None:
+    def __init__(
+        self, channel: socket.socket, line: socket.socket, limits: Limits, folder: str
+    ) -> None:
         self.channel, self.limits = channel, limits
         self.pid = self._warden = self._baseline = 0
         self._line = line
@@ -64,6 +67,7 @@ class Worker:
         self._started = time.monotonic()
         self._stop_at = self._started + limits.total_seconds
         self._spans: list[_Span] = []
+        self._folder, self._look_at = folder, 0.0
 
     def usage(self) -> Usage:
         """What the whole family has used so far; all zero when it is gone."""
@@ -159,7 +163,7 @@ class Worker:
     def _check(self) -> None:
         """Kill it if it is over a limit."""
         if self._limit or not self._warden or self._gone:
-            return
+            return None
         now, used, limits = time.monotonic(), self.usage(), self.limits
         for span in list(self._spans):
             if span.stop_at is not None and now > span.stop_at:
@@ -174,6 +178,23 @@ class Worker:
             exact = measure(self._warden, self._baseline, exact=True)
             if exact.resident_bytes > limits.memory_bytes:
                 return self._stop(f"memory: over {_bytes(limits.memory_bytes)} in all processes")
+        if self._folder and now >= self._look_at:
+            return self._check_files(now, used.written_bytes)
+        return None
+
+    def _check_files(self, now: float, written: int) -> None:
+        """Below level 3 its files lie among ours: look how many there are, now and then."""
+        limits = self.limits
+        try:
+            size, count = stored(self._folder, limits.files)
+        except PermissionError:
+            return self._stop("files: it closed a folder to the grader")
+        took = time.monotonic() - now
+        self._look_at = now + max(_LOOK_SECONDS, 5 * took)
+        if count > limits.files:
+            return self._stop(f"files: over {limits.files}")
+        if size > limits.disk_bytes or written > _REWRITES * limits.disk_bytes:
+            return self._stop(f"files: over {_bytes(limits.disk_bytes)}")
         return None
 
     def _stop(self, limit: str) -> None:
