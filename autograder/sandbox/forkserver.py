@@ -92,6 +92,7 @@ class ForkServer:
         self.level = level
         self.slots, self.preload = slots, tuple(preload)
         self._busy: set[int] = set()
+        self._janitors: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
         cache.mkdir(parents=True, exist_ok=True)
@@ -173,6 +174,8 @@ class ForkServer:
             self._stop_process()
         if hasattr(self, "_watch"):
             self._watch.close()
+        for janitor in self._janitors:
+            janitor.join()
         self._log.close()
         _remove(self._folder)
 
@@ -258,8 +261,10 @@ class ForkServer:
             return slot
 
     def _free(self, slot: int, work: Path | None) -> None:
-        if work is not None:
-            _remove(work)
+        if work is not None:  # a million files take long, and this is the thread of the watch
+            janitor = threading.Thread(target=_remove, args=(work,), daemon=True)
+            janitor.start()
+            self._janitors = [one for one in self._janitors if one.is_alive()] + [janitor]
         with self._lock:
             self._busy.discard(slot)
 

@@ -108,6 +108,8 @@ def stored(folder: str, most: int) -> tuple[int, int]:
             with os.scandir(folders.pop()) as entries:
                 for entry in entries:
                     count += 1
+                    if count > most:
+                        break
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     else:

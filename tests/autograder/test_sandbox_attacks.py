@@ -383,7 +383,7 @@ def test_old_landlock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_of_this_as_an_ordinary_user(tmp_path: Path) -> None:
-    """Root runs this file once more as nobody, who has no rights to give up."""
+    """Root runs this file and that of the limits as nobody, who has no rights to give up."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("only root can become nobody")
     python = _python_for_all()
@@ -401,9 +401,10 @@ def test_all_of_this_as_an_ordinary_user(tmp_path: Path) -> None:
         "PYTHONPATH": f"{root}:{sysconfig.get_path('purelib')}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    files = [__file__, str(Path(__file__).with_name("test_sandbox_limits.py"))]
     started = time.monotonic()
     done = subprocess.run(
-        [*words, __file__], cwd=root, env=environment, capture_output=True, text=True, check=False
+        [*words, *files], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
     shutil.rmtree(home, ignore_errors=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
