@@ -1,13 +1,13 @@
-"""Outside the box: a server that has everything imported and forks one process per check.
+"""Outside the box: a server that has everything imported and forks a process per submission.
 
-The grader has threads, so it cannot fork; this process has none. It starts once, takes jobs over a
-socket, and kills a check that is over its time. `Bench` is the grader's side of it.
+The grader has threads, so it cannot fork; this process has none. It starts once. `Bench` is the
+grader's side of it, `Session` the grader's side of one fork, which runs the checks.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
+import faulthandler
 import gc
 import importlib
 import os
@@ -17,15 +17,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from autograder.errors import AutograderError
+from autograder.judge.job import Job
 from autograder.judge.wire import Channel, ChannelClosed, WireError
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "Session"]
 
 _START_SECONDS = 180.0
 _SPARE_SECONDS = 5.0
@@ -72,25 +73,20 @@ class Bench:
             self.close()
             raise AutograderError(f"the process for checks does not start: {error}") from error
 
-    def run(self, job: dict[str, Any], snapshot: socket.socket) -> dict[str, Any]:
-        """Run one check; returns the verdict, which is an error if the process died.
+    def session(self) -> Session:
+        """A fresh process for the checks of one submission.
 
-        Args:
-            job: see `autograder.judge.check.Job`.
-            snapshot: our end of the socket to the snapshot.
+        Raises:
+            AutograderError: the server has ended.
         """
         here, there = socket.socketpair()
-        with here:
-            try:
-                with there, self._lock:
-                    self._channel.send(job)
-                    files = array.array("i", (snapshot.fileno(), there.fileno()))
-                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, files)
-                    self._channel.stream.sendmsg([b"F"], [rights])
-                answer, _ = Channel(here).receive(job["seconds"] + 2 * _SPARE_SECONDS)
-                return answer
-            except (ChannelClosed, TimeoutError, WireError, OSError):
-                return _ended("TimeLimit", "the check was stopped")
+        try:
+            with there, self._lock:
+                socket.send_fds(self._channel.stream, [b"S"], [there.fileno()])
+        except OSError as error:
+            here.close()
+            raise AutograderError(f"the process for checks has ended: {error}") from error
+        return Session(Channel(here))
 
     def close(self) -> None:
         """End the server and what it runs."""
@@ -103,69 +99,83 @@ class Bench:
         self._process.wait()
 
 
-def _ended(name: str, text: str) -> dict[str, Any]:
-    error = {"output_type": "error", "ename": name, "evalue": text, "traceback": []}
-    return {"outputs": [error], "flags": []}
+class Session:
+    """One process that runs checks, one after the other; it ends with the context."""
 
-
-class _Server:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._running: dict[int, float] = {}
 
-    def serve(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._channel.stream], [], [], self._patience())
-            self._reap()
-            if not ready:
-                continue
-            try:
-                job, _ = self._channel.receive()
-            except ChannelClosed:
-                break
-            _, files, _, _ = socket.recv_fds(self._channel.stream, 1, 2)
-            self._start(job, *files)
-        for pid in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    def run(self, job: Job, snapshot: socket.socket) -> dict[str, Any] | None:
+        """Run one check; returns the verdict, or None when the process died or had to be ended.
 
-    def _patience(self) -> float | None:
-        if not self._running:
+        Args:
+            snapshot: our end of the socket to the snapshot.
+        """
+        try:
+            self._channel.send(asdict(job))
+            socket.send_fds(self._channel.stream, [b"J"], [snapshot.fileno()])
+            answer, _ = self._channel.receive(job.seconds + 2 * _SPARE_SECONDS)
+        except (ChannelClosed, TimeoutError, WireError, OSError):
+            self.close()
             return None
-        return max(0.05, min(self._running.values()) - time.monotonic())
+        return answer
 
-    def _reap(self) -> None:
-        for pid, stop_at in list(self._running.items()):
-            if time.monotonic() > stop_at:
-                os.kill(pid, signal.SIGKILL)
-            done, _ = os.waitpid(pid, os.WNOHANG)
-            if done:
-                del self._running[pid]
+    def close(self) -> None:
+        """End the process."""
+        self._channel.close()
 
-    def _start(self, job: dict[str, Any], snapshot: int, answer: int) -> None:
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _serve(control: socket.socket) -> None:
+    """In the server: a fork per session, until the grader closes the line."""
+    running: set[int] = set()
+    while True:
+        ready, _, _ = select.select([control], [], [], 1.0 if running else None)
+        running -= {pid for pid in running if os.waitpid(pid, os.WNOHANG)[0]}
+        if not ready:
+            continue
+        word, files, _, _ = socket.recv_fds(control, 1, 1)
+        if not word:
+            break
         pid = os.fork()
         if pid == 0:
-            _run(self._channel, job, snapshot, answer)
-        os.close(snapshot)
-        os.close(answer)
-        self._running[pid] = time.monotonic() + job["seconds"] + _SPARE_SECONDS
+            control.close()
+            _work(files[0])
+        os.close(files[0])
+        running.add(pid)
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
-def _run(control: Channel, data: dict[str, Any], snapshot: int, answer: int) -> None:
-    from autograder.judge.check import Job, run_check
+def _work(fd: int) -> NoReturn:
+    """In a fork: run the checks of one submission."""
+    from autograder.judge.check import run_check
 
+    channel = Channel(socket.socket(fileno=fd))
     try:
-        control.close()
-        with socket.socket(fileno=snapshot) as stream, socket.socket(fileno=answer) as reply:
-            verdict = run_check(Job.from_json(data), Channel(stream))
-            Channel(reply).send(vars(verdict))
+        while True:
+            data, _ = channel.receive()
+            job = Job.from_json(data)
+            _, files, _, _ = socket.recv_fds(channel.stream, 1, 1)
+            # A C function that hangs hears no signal; this thread ends the process all the same.
+            faulthandler.dump_traceback_later(job.seconds + _SPARE_SECONDS, exit=True)
+            with socket.socket(fileno=files[0]) as stream:
+                verdict = run_check(job, Channel(stream))
+            faulthandler.cancel_dump_traceback_later()
+            channel.send(vars(verdict))
     finally:
         os._exit(0)
 
 
 def main() -> None:
     """Import, freeze, serve."""
-    import autograder.judge.check
+    importlib.import_module("autograder.judge.check")
     from autograder.judge.shell import CellShell
 
     for name in sys.argv[2:]:
@@ -176,7 +186,7 @@ def main() -> None:
     gc.freeze()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     channel.send(["ready"])
-    _Server(channel).serve()
+    _serve(channel.stream)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Outside the box: run the text of one check cell, with the student's names behind a wire.
 
-This process is forked for one check and ends with it. The student's code never enters it; the
+This process is forked for one submission and ends with it. The student's code never enters it; the
 tests, the reference answers they use and the points they give never leave it.
 """
 
@@ -12,10 +12,13 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
+import torch
+
+from autograder.judge.job import Job
 from autograder.judge.names import Broken, Names, Snapshot
 from autograder.judge.seeds import seed_all
 from autograder.judge.shell import CellShell, TimeLimit
@@ -23,42 +26,7 @@ from autograder.judge.wire import Channel
 from course.checks import exercise
 from course.checks.forbid import Violation
 
-__all__ = ["Job", "Verdict", "run_check"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One check cell to run.
-
-    Attributes:
-        text: the cell, hidden tests included.
-        before: our own cells that define names which it uses.
-        theirs: names that the lab's gaps define.
-        forbid: what the block in the snapshot refuses.
-        seconds: by the clock.
-        most_bytes: of output.
-        count: number of the cell, as the notebook shows it.
-        folder: where files of the lab are, or "".
-    """
-
-    text: str
-    before: tuple[str, ...] = ()
-    theirs: tuple[str, ...] = ()
-    forbid: tuple[str, ...] = ()
-    seconds: float = 60.0
-    most_bytes: int = 1 << 20
-    count: int = 1
-    folder: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """For the wire."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Job:
-        """From the wire."""
-        lists = {key: tuple(data[key]) for key in ("before", "theirs", "forbid")}
-        return cls(**{**data, **lists})
+__all__ = ["Verdict", "run_check"]
 
 
 @dataclass
@@ -101,12 +69,14 @@ def run_check(job: Job, channel: Channel) -> Verdict:
         channel: to the snapshot that has the student's names.
     """
     verdict = Verdict()
-    snapshot = Snapshot(channel, job.seconds)
+    seeds = any("seed" in text for text in (job.text, *job.before))
+    snapshot = Snapshot(channel, job.seconds, seeds=seeds)
     names = Names(snapshot, frozenset(job.theirs))
     shell = CellShell.make()
     shell.user_ns, shell.execution_count = names, job.count
     exercise.Guard = _Guard(snapshot, job.forbid, verdict)  # type: ignore[assignment]
     seed_all()
+    torch.set_grad_enabled(True)
     if job.folder:
         os.chdir(job.folder)
     signal.signal(signal.SIGALRM, _ring)

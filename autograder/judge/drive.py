@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from autograder.judge.bench import Session
+from autograder.judge.job import Job
 from autograder.judge.program import Program, Step
 from autograder.judge.tidy import tidy
 from autograder.judge.wire import Channel, ChannelClosed, WireError
 from autograder.limits import Limits
 
-__all__ = ["Drive", "Judge", "Worker"]
+__all__ = ["Drive", "Worker"]
 
 _GRACE = 3.0
 _FORK_SECONDS = 30.0
@@ -40,19 +42,13 @@ class Worker(Protocol):
     def wait(self, timeout: float | None = None) -> Any: ...
 
 
-class Judge(Protocol):
-    """Runs checks outside the box; see `autograder.judge.bench.Bench`."""
-
-    def run(self, job: dict[str, Any], snapshot: socket.socket) -> dict[str, Any]: ...
-
-
 @dataclass
 class Drive:
     """Runs the program of one submission.
 
     Args:
         start: starts a fresh process in the box.
-        judge: runs checks.
+        session: starts a fresh process for checks.
         wanted: grade ids of the checks to judge, None for all.
         folder: where the files of the lab are, for checks that read them.
 
@@ -66,7 +62,7 @@ class Drive:
     program: Program
     limits: Limits
     start: Callable[[Limits], Worker]
-    judge: Judge
+    session: Callable[[], Session]
     wanted: frozenset[str] | None = None
     folder: str = ""
     shown: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -78,15 +74,32 @@ class Drive:
     _restarts: int = 0
     _count: int = 0
     _stop_at: float = 0.0
+    _session: Session | None = None
 
     def run(self) -> None:
         """Run everything; afterwards the attributes say what happened."""
+        try:
+            self._run()
+        finally:
+            if self._session is not None:
+                self._session.close()
+
+    def judge(self, job: Job, snapshot: socket.socket) -> dict[str, Any]:
+        """Run one check outside the box; a new process takes the place of one that died."""
+        self._session = self._session or self.session()
+        verdict = self._session.run(job, snapshot)
+        if verdict is None:
+            self._session = None
+            return {"outputs": [_error("TimeLimit", "the check was stopped")], "flags": []}
+        return verdict
+
+    def _run(self) -> None:
         self._stop_at = time.monotonic() + self.limits.total_seconds
         checks = [s for s in self.program.steps if s.check and self._is_wanted(s)]
-        later = [] if self.program.plain else [s for s in checks if s.forbid]
+        later = [] if self.program.plain else [s for s in checks if s.block]
         self._until_done([s for s in self.program.steps if s not in later], ())
-        for forbid in dict.fromkeys(step.forbid for step in later):
-            mine = [s for s in later if s.forbid == forbid]
+        for forbid in dict.fromkeys(step.block for step in later):
+            mine = [s for s in later if s.block == forbid]
             last = self.program.steps.index(mine[-1])
             above = [s for s in self.program.steps[:last] if not s.check and s not in self._idle()]
             steps = sorted([*above, *mine], key=lambda step: step.index)
@@ -197,11 +210,11 @@ class _Pass:
         pid = None
         try:
             with here, self.worker.within("a check", seconds=seconds + 2 * _GRACE):
-                self.channel.send(["check", list(step.forbid), limits.cell_seconds])
+                self.channel.send(["check", list(step.block), limits.cell_seconds])
                 socket.send_fds(self.channel.stream, [b"F"], [there.fileno()])
                 there.close()
                 _, pid = self._receive("forked", _FORK_SECONDS)
-                verdict = drive.judge.run(self._job(step, seconds), here)
+                verdict = drive.judge(self._job(step, seconds), here)
             self._ask(["end", pid], _FORK_SECONDS)
             alive = True
         except (ChannelClosed, TimeoutError, WireError, ValueError, OSError):
@@ -219,17 +232,17 @@ class _Pass:
         drive.flags += [(step.index, code, detail) for code, detail in verdict["flags"]]
         return alive
 
-    def _job(self, step: Step, seconds: float) -> dict[str, Any]:
-        return {
-            "text": step.source,
-            "before": step.before,
-            "theirs": self.drive.program.theirs,
-            "forbid": step.forbid,
-            "seconds": seconds,
-            "most_bytes": self.limits.output_bytes,
-            "count": self.drive._count + 1,
-            "folder": self.drive.folder,
-        }
+    def _job(self, step: Step, seconds: float) -> Job:
+        return Job(
+            text=step.source,
+            before=step.before,
+            theirs=self.drive.program.theirs,
+            forbid=step.forbid,
+            seconds=seconds,
+            most_bytes=self.limits.output_bytes,
+            count=self.drive._count + 1,
+            folder=self.drive.folder,
+        )
 
     def _ask(self, command: list[Any], seconds: float) -> list[Any]:
         self.channel.send(command, timeout=seconds)

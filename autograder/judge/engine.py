@@ -89,7 +89,7 @@ class SandboxEngine:
             program,
             limits,
             lambda limits: server.start(_TARGET, limits=limits),
-            bench,
+            bench.session,
             questions,
             files,
         )

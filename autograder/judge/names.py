@@ -49,17 +49,18 @@ class Snapshot:
     Args:
         channel: to the snapshot.
         seconds: until which all of the check must be done, by the clock.
+        seeds: whether the check may seed the generators, which must then count there too.
 
     Attributes:
         forbidden: calls that the block refused, since they were last taken.
     """
 
-    def __init__(self, channel: Channel, seconds: float) -> None:
+    def __init__(self, channel: Channel, seconds: float, *, seeds: bool = True) -> None:
         self.forbidden: list[Violation] = []
         self._channel = channel
         self._stop_at = time.monotonic() + seconds
         self._callables: list[Spy] = []
-        self._state = _Generators()
+        self._state = _Generators() if seeds else None
         self._depth = 0
         self.namespace: dict[str, Any] = {}
 
@@ -90,7 +91,10 @@ class Snapshot:
         try:
             buffers: list[Any] = []
             parts = [self._pack(list(args), buffers), self._pack(dict(kwargs), buffers)]
-            self._send([*request, *parts, self._state.changed(buffers)], buffers)
+            state: dict[str, Any] = {"grad": torch.is_grad_enabled()}
+            if self._state is not None:
+                state |= self._state.changed(buffers)
+            self._send([*request, *parts, state], buffers)
             while True:
                 answer, found = self._receive()
                 if answer[0] != "callback":
@@ -303,15 +307,22 @@ class Names(dict[str, Any]):
     def __init__(self, snapshot: Snapshot, theirs: frozenset[str]) -> None:
         super().__init__(__builtins__=builtins, __name__="__main__")
         self._snapshot, self._theirs = snapshot, theirs
+        self._known: dict[str, StandIn] = {}
         snapshot.namespace = self
 
     def __missing__(self, name: str) -> Any:
         if hasattr(builtins, name) and name not in self._theirs:
             raise KeyError(name)
+        if name in self._known:
+            return self._known[name]
         kind, *value = self._snapshot.get(name)
         if kind == "missing":
             raise KeyError(name)
-        return StandIn(self._snapshot, name) if kind == "callable" else value[0]
+        if kind == "value":
+            return value[0]
+        # Kept beside the dictionary: what a report calls undefined must not be in it.
+        stand_in = self._known[name] = StandIn(self._snapshot, name)
+        return stand_in
 
 
 class _Generators:
@@ -322,7 +333,7 @@ class _Generators:
 
     def changed(self, buffers: list[Any]) -> dict[str, Any]:
         """What must be set on the other side before the next call."""
-        state: dict[str, Any] = {"grad": torch.is_grad_enabled()}
+        state: dict[str, Any] = {}
         before, now = self._last, self._now()
         self._last = now
         if now[0] != before[0]:

@@ -9,13 +9,15 @@ runs every cell.) Beside a check run those cells of ours that bind what its text
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autograder.judge.plain import is_plain
 from autograder.rebuild import Cell, Rebuilt
 from autograder.syntax import bound_names, parse, used_names
 
 __all__ = ["Program", "Step", "forbidden_by", "make_program"]
+
+_ALWAYS = ("builtins", "numpy", "torch")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Step:
         needed: whether an answer may stand on it; False for what a student only tried out.
         before: for a check: our cells whose names it reads.
         forbid: for a check: what the answer may not call.
+        block: of that, what the student's text could reach at all.
     """
 
     index: int
@@ -37,6 +40,7 @@ class Step:
     needed: bool = True
     before: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
+    block: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,43 @@ def make_program(rebuilt: Rebuilt) -> Program:
     needed = _needed(cells)
     gaps = [cell for cell in rebuilt.template.cells if cell.is_answer and cell.kind == "code"]
     theirs = sorted({name for gap in gaps for name in bound_names(gap.released) or ()})
+    students = [c.source for _, c in cells if c.ours is None or c.ours.is_answer]
+    plain = is_plain(students)
+    reached = _reached(students, [c.source for _, c in cells if _is_ours(c)])
     steps = []
     for index, cell in cells:
         if _is_check(cell):
-            steps.append(_check_step(index, cell, rebuilt, frozenset(theirs)))
+            step = _check_step(index, cell, rebuilt, frozenset(theirs))
+            roots = reached if plain else None
+            block = (n for n in step.forbid if roots is None or n.partition(".")[0] in roots)
+            steps.append(replace(step, block=tuple(block)))
         elif index in runs:
             steps.append(Step(index, cell.source, needed=index in needed))
-    students = [c.source for _, c in cells if c.ours is None or c.ours.is_answer]
-    return Program(tuple(steps), tuple(theirs), is_plain(students))
+    return Program(tuple(steps), tuple(theirs), plain)
+
+
+def _reached(students: list[str], ours: list[str]) -> set[str]:
+    """Packages that plain text of a student can get at, beside torch and numpy.
+
+    It imports one, or it reads a name that one of our cells imports from there.
+    """
+    names = used_names(students)
+    for source in reversed(ours):
+        if (bound_names(source) or set()) & names:
+            names |= used_names([source])
+    roots = set(_ALWAYS)
+    for source, everything in [(s, True) for s in students] + [(s, False) for s in ours]:
+        for node in ast.walk(parse(source) or ast.Module([], [])):
+            if isinstance(node, ast.ImportFrom):
+                bound = {alias.asname or alias.name for alias in node.names}
+                if everything or bound & names or "*" in bound:
+                    roots.add((node.module or "").partition(".")[0])
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    top = alias.name.partition(".")[0]
+                    if everything or (alias.asname or top) in names:
+                        roots.add(top)
+    return roots
 
 
 def _is_check(cell: Cell) -> bool:

@@ -51,10 +51,7 @@ class _Worker:
         self.block = Block(self.shell.user_ns)
         seed_all()
         warnings.resetwarnings()
-        with contextlib.suppress(Exception):
-            import matplotlib
-
-            matplotlib.use(_INLINE)
+        self._draws = False
 
     def answer(self, channel: Channel, command: list[Any]) -> list[Any]:
         """Do one command."""
@@ -77,6 +74,12 @@ class _Worker:
 
     def _run(self, source: str, seconds: float, most_bytes: int, alone: bool) -> list[Any]:
         watch = Alarm(seconds)
+        if not self._draws and "pl" in source:  # plt, pylab, plots: figures cost 0.1 s to set up
+            self._draws = True
+            with contextlib.suppress(Exception):
+                import matplotlib
+
+                matplotlib.use(_INLINE)
         with watch:
             if alone:
                 self._run_one_by_one(source)
