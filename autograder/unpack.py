@@ -273,7 +273,8 @@ def _bounded(file: IO[bytes], caps: Caps) -> bytes:
 
 
 def _is_junk(name: str) -> bool:
-    return name in _JUNK or name.startswith((".", "~$"))
+    hidden = name.startswith((".", "~$")) and "_assignsubmission_" not in name
+    return hidden or name in _JUNK
 
 
 def _broken(file: Found, problem: str) -> Found:
