@@ -65,6 +65,8 @@ class Case:
         never: words that must not be in anything that the student receives.
         student: name where it matters.
         lethal: harms the machine where nothing holds it back: only in a sandbox.
+        ruled: the guilty exercise is the one that rules a call out.
+        real: belongs to the small selection that is always applied to lab 8 too.
         source: writes what the whole class handed in, where one folder will not do.
     """
 
@@ -81,6 +83,7 @@ class Case:
     never: tuple[str, ...] = ()
     student: str = ""
     lethal: bool = False
+    ruled: bool = False
     real: bool = False
     source: Callable[[Path, str, bytes], Path] | None = field(default=None, repr=False)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import textwrap
 from typing import Any
 
 from nbformat import v4
@@ -450,9 +451,11 @@ def forbidden(name: str, body: str, **more: Any) -> None:
     def make(work: Work) -> None:
         module, attribute, arguments = work.lab.forbidden
         text = body.replace("MODULE", module).replace("NAME", attribute).replace("ARGS", arguments)
-        work.write(text.replace("HALF", attribute[:2]).replace("REST", attribute[2:]))
+        text = text.replace("HALF", attribute[:2]).replace("REST", attribute[2:])
+        lines = textwrap.indent(text, "    ")
+        work.cell(f"{work.lab.ruled}-answer").source = f"{work.lab.ruled_signature}\n{lines}\n"
 
-    attack(name, **more)(make)
+    attack(name, ruled=True, **more)(make)
 
 
 forbidden("the forbidden call", "import MODULE as m\nreturn m.NAMEARGS", real=True)

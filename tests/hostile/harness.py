@@ -212,13 +212,14 @@ def _read(
         if row is None:
             verdicts[found.name] = Verdict("lost", "; ".join(refused.values()))
         else:
-            verdicts[found.name] = _verdict(lab, classroom, row)
+            check = f"{lab.ruled if found.ruled else lab.guilty}-check"
+            verdicts[found.name] = _verdict(lab, classroom, row, check)
     for cell in itertools.chain.from_iterable(csv.reader(io.StringIO(csv_text(sheet)))):
         assert not cell.lstrip().startswith(("=", "+", "@")), f"a formula in the CSV: {cell}"
     return verdicts
 
 
-def _verdict(lab: Lab, classroom: Classroom, row: Row) -> Verdict:
+def _verdict(lab: Lab, classroom: Classroom, row: Row, check: str) -> Verdict:
     page = classroom.feedback(row.student, lab.name)
     received = page.read_text(encoding="utf-8") if page.is_file() else ""
     if row.result is None or row.status != "graded":
@@ -228,8 +229,8 @@ def _verdict(lab: Lab, classroom: Classroom, row: Row) -> Verdict:
     outputs = [c.get("outputs") for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
     said = [asdict(question) for question in row.result.questions]
     kept = json.dumps([outputs, said, row.result.limits])
-    guilty = _share(row.result, lambda cell: cell == lab.check)
-    others = _share(row.result, lambda cell: cell != lab.check)
+    guilty = _share(row.result, lambda cell: cell == check)
+    others = _share(row.result, lambda cell: cell != check)
     flags = tuple(sorted({flag.code for flag in row.result.flags}))
     _agrees(row)
     return Verdict("graded", "", guilty, others, flags, row.result.limits, received, kept)

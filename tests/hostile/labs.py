@@ -34,18 +34,17 @@ from course.checks import Exercise, build
 
 # %% [markdown] exercise="1.1" role="contract" title="Brighten" minutes=5
 # - Adds `by` to every pixel and keeps the result in [0, 1].
-# - Forbidden: `clamp`.
 
 # %% exercise="1.1" role="gap"
 def brighten(image: Tensor, by: float) -> Tensor:
     """Add to every pixel; `brighten(torch.tensor([0.5]), 1.0)` is `tensor([1.])`."""
     ### BEGIN SOLUTION
-    return (image + by).minimum(torch.ones(())).maximum(torch.zeros(()))
+    return (image + by).clamp(0.0, 1.0)
     ### END SOLUTION
 
 
 # %% exercise="1.1" role="check"
-check = Exercise("1.1", points=4, forbid=["torch.clamp"])
+check = Exercise("1.1", points=4)
 
 with check("too bright", points=1, hint="Cut off at one."):
     check.equal(brighten(torch.tensor([0.25, 0.75]), 0.5), torch.tensor([0.75, 1.0]))
@@ -57,25 +56,26 @@ with check.hidden("nothing to do", points=1):
 ### END HIDDEN TESTS
 check.score()
 
-# %% [markdown] exercise="1.2" role="contract" title="Square" minutes=5
-# - The square of a whole number.
+# %% [markdown] exercise="1.2" role="contract" title="Squares" minutes=5
+# - The square of every value.
+# - Forbidden: `torch.square`.
 
 # %% exercise="1.2" role="gap"
-def square(number: int) -> int:
-    """The number times itself; `square(3)` is 9."""
+def squared(values: Tensor) -> Tensor:
+    """Every value times itself; `squared(torch.tensor([3]))` is `tensor([9])`."""
     ### BEGIN SOLUTION
-    return number * number
+    return values * values
     ### END SOLUTION
 
 
 # %% exercise="1.2" role="check"
-check = Exercise("1.2", points=6)
+check = Exercise("1.2", points=6, forbid=["torch.square"])
 
 with check("three", points=2):
-    check.equal(square(3), 9)
+    check.equal(squared(torch.tensor([3])), torch.tensor([9]))
 ### BEGIN HIDDEN TESTS
-with check.hidden("a negative number", points=4):
-    check.equal([square(number) for number in (-7, 0, 41)], [49, 0, 1681])
+with check.hidden("negative numbers", points=4):
+    check.equal(squared(torch.tensor([[-7.5], [41.0]])), torch.tensor([[56.25], [1681.0]]))
 ### END HIDDEN TESTS
 check.score()
 
@@ -125,8 +125,8 @@ class Lab:
         guilty: how the ids of the guilty exercise's cells begin.
         signature: first line of its function; right, wrong: bodies that earn all and nothing.
         seen: body that is right for the visible checks only; seen_share: what it earns, of 1.
-        forbidden: module, name and arguments of a call that this exercise rules out.
-        later: a cell after the guilty exercise that another exercise needs.
+        ruled: ids of an exercise that rules something out; ruled_signature: its function's.
+        forbidden: module, name and arguments of the call that it rules out, and that is right.
     """
 
     name: str
@@ -136,6 +136,8 @@ class Lab:
     wrong: str
     seen: str
     seen_share: float
+    ruled: str
+    ruled_signature: str
     forbidden: tuple[str, str, str]
     limits: Limits
     source: str = ""
@@ -184,7 +186,9 @@ TINY = Lab(
     "return image - 9",
     "return torch.tensor([0.75, 1.0])",
     0.25,
-    ("torch", "clamp", "(image + by, 0, 1)"),
+    "ex-1-2",
+    "def squared(values):",
+    ("torch", "square", "(values)"),
     Limits(
         cell_seconds=2,
         check_seconds=6,
@@ -210,6 +214,8 @@ LAB8 = Lab(
     "return 0",
     "return {388: 572, 101: 144}.get(out)",
     0.25,
+    "ex-8-2",
+    "def valid_input_for(out, depth=4):",
     ("course.geometry", "valid_input_for", "(out, depth)"),
     Limits(cell_seconds=10, check_seconds=30, total_seconds=120, memory_bytes=2 * 2**30),
 )
