@@ -39,16 +39,24 @@ def run(root: str, lab: str) -> int:
     return pid
 
 
-def ended(pid: int, within: float) -> int | None:
-    """The exit status, None where it still runs."""
-    deadline = time.monotonic() + within
+def moment(pid: int, root: str, lab: str, events: int, seconds: float) -> int | None:
+    """Wait for so many events of this run and a little more; the exit status if it ended first."""
+    log = Path(root, ".autograder", lab, "events.jsonl")
+    start, kill_at = lines(log), 0.0
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
+        if not kill_at and lines(log) - start >= events:
+            kill_at = time.monotonic() + seconds
+        if kill_at and time.monotonic() >= kill_at:
             return None
         time.sleep(0.002)
+
+
+def lines(path: Path) -> int:
+    """How many lines a file has."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def recorded(root: str, lab: str) -> int:
@@ -59,24 +67,24 @@ def recorded(root: str, lab: str) -> int:
 def main(root: str, lab: str, kills: int, seed: int) -> None:
     """Kill that many runs, each at a moment of its own, then let one come to its end.
 
-    A run that ends before its kill leaves nothing to do for the next, so the lab's state is put
-    back to where one submission after another is missing.
+    When a run ends before its kill, its results are forgotten, so that the next has work to do.
     """
     import autograder.commands.progress
     import autograder.grading
     import autograder.report  # noqa: F401
 
-    choose, done, mean = random.Random(seed), 0, 0.6
+    choose, done = random.Random(seed), 0
     while done < kills:
+        # A run tells of its start, its witnesses, and twice of every submission.
+        events = choose.randint(0, 16)
         pid = run(root, lab)
-        status = ended(pid, choose.expovariate(1 / mean))
+        status = moment(pid, root, lab, events, choose.uniform(0, 0.08))
         if status is None:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             done += 1
             print(f"kill {done}: {recorded(root, lab)} records", flush=True)
         elif status == 0:
-            mean *= 0.7  # it was too fast for us
             state = Path(root, ".autograder", lab)
             shutil.rmtree(state / "outcomes")
             shutil.rmtree(state / "results")
@@ -84,7 +92,7 @@ def main(root: str, lab: str, kills: int, seed: int) -> None:
             print("again from the start", flush=True)
         else:
             sys.exit(f"run ended with {status}; see {root}/run.log")
-    status = ended(run(root, lab), 120)
+    status = moment(run(root, lab), root, lab, 10**9, 0)
     print(f"{done} kills, then {status}", flush=True)
     sys.exit(status)
 
