@@ -33,7 +33,7 @@ __all__ = ["Block", "Forbidden"]
 
 _REFUSED_EVENTS = frozenset(
     ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys.setprofile")
-    + ("subprocess.Popen", "os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork")
+    + ("subprocess.Popen", "os.system", "os.exec", "os.spawn", "os.posix_spawn")
     + ("os.forkpty", "ctypes.dlsym", "ctypes.call_function", "ctypes.string_at")
 )
 
