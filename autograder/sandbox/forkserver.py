@@ -143,7 +143,9 @@ class ForkServer:
             text = os.memfd_create("arguments")
             with open(text, "wb", closefd=False) as file:
                 file.write(arguments)
-            order = self._setup.order(target, limits, str(work or ""), uid, self.slots)
+            order = self._setup.order(
+                target, limits, str(work or ""), uid, self.slots, self.forks
+            )
             worker = Worker(ours, line, limits, str(work) if work else "")
             self._watch.add(worker, line, output, lambda: self._free(slot, work))
             files = (theirs.fileno(), printing, text, far.fileno())

@@ -62,8 +62,10 @@ class Setup:
         )
         return outer.command(builder, plan, server)
 
-    def order(self, target: str, limits: Limits, work: str, uid: int | None, slots: int) -> Order:
-        """One worker."""
+    def order(
+        self, target: str, limits: Limits, work: str, uid: int | None, slots: int, forks: bool
+    ) -> Order:
+        """One worker; where the server cannot be forked, it has to find its packages by itself."""
         own_count = self.level == 3 or uid is not None
         return Order(
             target=target,
@@ -74,7 +76,7 @@ class Setup:
             processes=limits.processes if own_count else _running() + slots * limits.processes,
             private=self.private,
             visible=(*self.readable, str(self.fonts)),
-            listed=(),
+            listed=() if forks else self.listed,
             keep=(*self.readable, str(self.fonts)),
             room_bytes=self.room_bytes,
             room_files=self.room_files,

@@ -18,7 +18,7 @@ from typing import NoReturn
 from autograder.sandbox import box, kernel
 from autograder.sandbox.order import Order
 from autograder.sandbox.tree import alive
-from autograder.sandbox.wire import receive, send
+from autograder.sandbox.wire import send
 
 __all__ = ["main"]
 
@@ -45,6 +45,9 @@ def main(
         os.setsid()
         kernel.adopt_orphans()
         kernel.hide_memory(True)
+        server = 0 if order.level == 3 else os.pidfd_open(os.getppid())
+        if order.level == 3:
+            kernel.die_with_parent(signal.SIGKILL)  # and the family with its first process
         box.prepare(order)
         worker = os.fork()
         if worker == 0:
@@ -52,7 +55,7 @@ def main(
         for fd in files:
             os.close(fd)
         send(line, {"warden": True})
-        _see_through(order, worker, line)
+        _see_through(order, worker, line, server)
     except BaseException as error:
         send(line, {"error": f"{type(error).__name__}: {error}"})
     os._exit(0)
@@ -67,16 +70,17 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
-def _see_through(order: Order, worker: int, line: socket.socket) -> None:
+def _see_through(order: Order, worker: int, line: socket.socket, server: int) -> None:
     pidfd = os.pidfd_open(worker)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(line, select.POLLIN)
+    if server:
+        poll.register(server, select.POLLIN)
     status: int | None = None
     while status is None:
         ready = {fd for fd, _ in poll.poll(_REAP_MILLISECONDS)}
-        if line.fileno() in ready:
-            receive(line)  # whatever it says, and also when it closed: the end
+        if ready - {pidfd}:  # the grader speaks or is gone, or the server is: the end
             os.kill(worker, signal.SIGKILL)
         status = _reap(worker)
     left = _left() if order.level == 3 else _kill_children(order)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from books import snapshot, submitted_files
-from quick import QuickEngine
+from quick import SECONDS, QuickEngine, beside
 from tiny import LAB, RIGHT, answered, as_bytes, make_classroom, moodle_zip
 
 from autograder.classroom import Classroom
@@ -66,7 +65,7 @@ def kill_and_resume(fresh: Classroom, whole: Classroom, root: Path, kills: int, 
     classroom = Classroom(root.resolve())
     words = [str(HERE / "killer.py"), str(root), LAB, str(kills), str(seed)]
     # Slow enough that kills hit every stage, and mostly asleep.
-    settings = {**os.environ, "PYTHONPATH": str(HERE), "AUTOGRADER_TEST_SECONDS": "0.03"}
+    settings = beside(**{SECONDS: "0.03"})
     found = subprocess.run(
         [sys.executable, *words], env=settings, capture_output=True, text=True, timeout=1200
     )

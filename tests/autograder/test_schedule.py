@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import pytest
 from books import snapshot, submitted_files
-from quick import QuickEngine
+from quick import SECONDS, QuickEngine, beside
 from tiny import LAB, RIGHT, answered, as_bytes, make_classroom, make_template, moodle_zip
 
 from autograder.classroom import Classroom
@@ -34,7 +34,6 @@ from autograder.schedule.store import Store, in_bytes, out_of_bytes
 from autograder.template import Template
 
 WRONG = {**RIGHT, "ex-1-1-answer": "def double(x):\n    return x + 2"}
-HERE = Path(__file__).parent
 
 
 def work_of(number: int, released: Any) -> bytes:
@@ -408,7 +407,7 @@ def start(classroom: Classroom, seconds: float) -> subprocess.Popen[str]:
     words = ["grade", str(classroom.root), LAB, "--engine", "quick", "-j", "2"]
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
-        env={**os.environ, "PYTHONPATH": str(HERE), "AUTOGRADER_TEST_SECONDS": str(seconds)},
+        env=beside(**{SECONDS: str(seconds)}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
