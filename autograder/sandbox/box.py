@@ -23,6 +23,7 @@ from autograder.sandbox.wire import send
 __all__ = ["DEVICES", "call", "full", "kill_all", "main", "prepare"]
 
 _OPEN_FILES = 256
+_FIRST_TO_GO = 800
 _SPARE_SECONDS = 5
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _PROC = tuple(f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "version", "sys"))
@@ -136,6 +137,8 @@ def _lock(order: Order) -> None:
     if order.level == 3 and order.uid is None:
         namespaces.become_nobody()
     limit(order.limits, order.processes)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(_FIRST_TO_GO))  # when the machine runs out of memory
     keep = (kernel.DAC_READ_SEARCH,) if order.private and order.level < 3 else ()
     kernel.drop_bounding(keep)
     if order.uid is not None:

@@ -132,29 +132,8 @@ class ForkServer:
             SandboxError: all slots are busy, or the box could not be made.
         """
         slot = self._take_slot()
-        ours = theirs = line = far = None
         try:
-            uid = worker_user()
-            work = self._work(slot, uid)
-            ours, theirs = socket.socketpair()
-            line, far = wire.pair()
-            line.setblocking(False)
-            output, printing = os.pipe2(os.O_CLOEXEC)
-            text = os.memfd_create("arguments")
-            with open(text, "wb", closefd=False) as file:
-                file.write(arguments)
-            order = self._setup.order(
-                target, limits, str(work or ""), uid, self.slots, self.forks
-            )
-            worker = Worker(ours, line, limits, str(work) if work else "")
-            self._watch.add(worker, line, output, lambda: self._free(slot, work))
-            files = (theirs.fileno(), printing, text, far.fileno())
-            with self._lock:
-                alive = not self._closed and wire.send(self._control, order.as_json(), files)
-            for fd in (printing, text):
-                os.close(fd)
-            theirs.close()
-            far.close()
+            worker, alive = self._send(slot, target, limits, arguments)
         except BaseException:
             self._free(slot, None)
             raise
@@ -165,6 +144,30 @@ class ForkServer:
                 worker.kill()
             raise SandboxError(f"no worker: {error}")
         return worker
+
+    def _send(
+        self, slot: int, target: str, limits: Limits, arguments: bytes
+    ) -> tuple[Worker, bool]:
+        """Ask the server for a worker; whether it was there to hear it."""
+        uid = worker_user()
+        work = self._work(slot, uid)
+        order = self._setup.order(target, limits, str(work or ""), uid, self.slots, self.forks)
+        with contextlib.ExitStack() as theirs:
+            ours, channel = socket.socketpair()
+            line, far = wire.pair()
+            line.setblocking(False)
+            output, printing = os.pipe2(os.O_CLOEXEC)
+            text = theirs.enter_context(os.fdopen(os.memfd_create("arguments"), "wb"))
+            text.write(arguments)
+            text.flush()
+            for end in (channel, far, os.fdopen(printing, "wb", buffering=0)):
+                theirs.enter_context(end)
+            worker = Worker(ours, line, limits, order.work if self.level < 3 else "")
+            self._watch.add(worker, line, output, lambda: self._free(slot, work))
+            files = (channel.fileno(), printing, text.fileno(), far.fileno())
+            with self._lock:
+                alive = not self._closed and wire.send(self._control, order.as_json(), files)
+        return worker, alive
 
     def close(self) -> None:
         """End all workers and the server."""

@@ -66,7 +66,7 @@ class Setup:
         self, target: str, limits: Limits, work: str, uid: int | None, slots: int, forks: bool
     ) -> Order:
         """One worker; where the server cannot be forked, it has to find its packages by itself."""
-        own_count = self.level == 3 or uid is not None
+        own_count = uid is not None or (self.level == 3 and _counts_in_namespaces())
         return Order(
             target=target,
             level=self.level,
@@ -142,6 +142,12 @@ def readable_by_all(path: str) -> bool:
     if not all(folder.stat().st_mode & stat.S_IXOTH for folder in place.parents):
         return False
     return bool(place.stat().st_mode & stat.S_IROTH)
+
+
+def _counts_in_namespaces() -> bool:
+    """Whether processes are counted for each user namespace (Linux 5.14), or for the user."""
+    version = os.uname().release.split(".")
+    return (int(version[0]), int(version[1].partition("-")[0])) >= (5, 14)
 
 
 def _running() -> int:

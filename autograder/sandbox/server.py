@@ -19,11 +19,13 @@ import time
 
 from autograder.sandbox import kernel, landlock, warden
 from autograder.sandbox.order import Order
+from autograder.sandbox.tree import children
 from autograder.sandbox.wire import Message, receive, send
 
 __all__ = ["Server"]
 
 _HEALTH_SECONDS = 20.0
+_ROUNDS, _ROUND_SECONDS = 100, 0.01
 
 
 class Server:
@@ -91,8 +93,25 @@ class Server:
         os.close(pidfd)
         # At level 3 this returns only when the whole family is gone: the kernel sees to it.
         _, status = os.waitpid(pid, 0)
+        if status:  # it was killed itself, before it could end its family
+            self._end_strays()
         send(line, {"gone": os.waitstatus_to_exitcode(status)})
         line.close()
+
+    def _end_strays(self) -> None:
+        """Below level 3, what a dead warden leaves comes to this process."""
+        for _ in range(_ROUNDS):
+            family = set(children(os.getpid()))
+            for pid, _ in self.wardens.values():
+                family -= {pid, *children(pid)}
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            if not family:
+                return
+            time.sleep(_ROUND_SECONDS)
 
     def _end(self) -> None:
         """Wardens see their lines close, kill their own, and end."""
@@ -155,6 +174,7 @@ def main() -> None:
     failed = load(preload)
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every shared page in every child
+    kernel.adopt_orphans()
     forks = healthy()
     seconds = round(time.monotonic() - start, 3)
     send(control, {"ready": seconds, "forks": forks, "failed": failed})

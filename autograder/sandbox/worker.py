@@ -44,7 +44,7 @@ class Worker:
     """A process that runs one target in its box; made by `ForkServer.start`.
 
     Attributes:
-        channel: our end of a stream socket; the target has the other one.
+        channel: our end of a stream socket; the target has the other one. Yours to close.
         pid: its process number as seen from outside.
     """
 
@@ -71,7 +71,7 @@ class Worker:
 
     def usage(self) -> Usage:
         """What the whole family has used so far; all zero when it is gone."""
-        return measure(self._warden, self._baseline)
+        return Usage(0.0, 0, 0, 0) if self._gone else measure(self._warden, self._baseline)
 
     @property
     def output(self) -> bytes:
@@ -134,7 +134,9 @@ class Worker:
             )
         if self._error:
             return self._error
-        return "" if done and self.pid else "it did not come up in time"
+        if self._gone:
+            return "it ended before it was ready"
+        return "" if done else "it did not come up in time"
 
     def _heard(self, message: Message | None) -> None:
         with self._changed:

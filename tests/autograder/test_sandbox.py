@@ -201,6 +201,19 @@ class TestServer:
             with pytest.raises(SandboxError, match="has ended"):
                 start(server, "")
 
+    def test_a_warden_that_is_killed_takes_its_family_along(self, server: ForkServer) -> None:
+        """The system may choose it when memory is short."""
+        worker = start(server, "os.fork() or os.setsid(); os.fork(); tell(1); time.sleep(60)")
+        told(worker)
+        family = tree.children(worker._warden)
+        os.kill(worker._warden, signal.SIGKILL)
+        ended = worker.wait(10)
+        assert ended is not None
+        assert ended.code is None
+        assert len(family) >= 3
+        assert not any(map(tree.alive, family))
+        assert run(server, "tell(1)")[0] == 1
+
     def test_a_target_that_is_none(self, server: ForkServer) -> None:
         worker = server.start("no.such.module:main", limits=QUICK)
         ended = worker.wait(10)
