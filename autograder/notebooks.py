@@ -15,7 +15,8 @@ __all__ = ["StudentCell", "StudentNotebook", "read_cells", "read_notebook"]
 
 _PICTURES = ("image/png", "image/jpeg", "image/gif")
 _MOST_CELLS = 5000
-_LONGEST_CELL = 2**20
+_LONGEST_CELL = 2**18
+_MOST_TEXT = 2**21  # an honest notebook stays below a tenth of that, its outputs aside
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ def read_notebook(data: bytes) -> StudentNotebook:
     found = _parse(data)
     version = found.get("nbformat")
     version = version if isinstance(version, int) and 0 < version < 100 else 0
-    return StudentNotebook([_cell(raw) for raw in _raw_cells(found)], version, _language(found))
+    cells = [_cell(raw) for raw in _raw_cells(found)]
+    if (size := sum(len(cell.source) for cell in cells)) > _MOST_TEXT:
+        raise ValueError(f"holds {size / 2**20:.0f} MB of text, at most {_MOST_TEXT // 2**20} MB")
+    return StudentNotebook(cells, version, _language(found))
 
 
 def read_cells(data: bytes) -> list[StudentCell]:

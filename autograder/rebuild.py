@@ -19,7 +19,7 @@ from autograder.template import Template, TemplateCell
 
 __all__ = ["Cell", "Rebuilt", "rebuild"]
 
-_INSTALL = re.compile(r"^(\s*)[%!]+\s*(?:pip|conda|mamba|uv|apt|apt-get)\d?\b.*$", re.M)
+_INSTALL = re.compile(r"^([ \t]*)[%!]+[ \t]*(?:pip|conda|mamba|uv|apt|apt-get)\d?\b.*$", re.M)
 _ELSEWHERE = "# The answer stands in another cell of this notebook."
 
 
@@ -140,7 +140,7 @@ def _missing_helpers(done: list[Cell], at: int, later: list[Cell]) -> list[Cell]
     wanted = used_names([done[at].source])
     if not any(defined_names(c.source) & wanted for c in later):
         return []
-    bound = {name for c in done if c.runs for name in bound_names(c.source) or set()}
+    bound = {name for c in done if c.runs for name in bound_names(c.source) or ()}
     found: list[Cell] = []
     wanted -= bound
     for _ in later:
