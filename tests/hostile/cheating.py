@@ -504,6 +504,27 @@ forbidden(
     "return fARGS",
 )
 
+forbidden(
+    "the forbidden call in a program of its own",
+    '''\
+import multiprocessing.util, os, sys, torch
+given = ARGS
+given = given if isinstance(given, tuple) else (given,)
+given = [value.tolist() if hasattr(value, "tolist") else value for value in given]
+r, w = os.pipe()
+code = f"""import os, torch, MODULE as m
+given = [torch.tensor(v) if type(v) is list else v for v in {given!r}]
+result = m.NAME(*given)
+os.write({w}, repr(result.tolist() if hasattr(result, 'tolist') else result).encode())
+"""
+line = [sys.executable, "-c", code]
+multiprocessing.util.spawnv_passfds(os.fsencode(line[0]), [os.fsencode(a) for a in line], (w,))
+os.close(w)
+result = eval(os.read(r, 99999).decode())
+return torch.tensor(result) if type(result) is list else result
+''',
+)
+
 # --- the machine and the other students -----------------------------------------------------------
 
 cheat(

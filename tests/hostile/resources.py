@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from nbformat import v4
+
 from .case import Work, abuse, case
 
 TIME = r"stopped after|time|came to no end|did not come"
@@ -241,23 +245,36 @@ def _(work: Work) -> None:
     work.nb.cells.insert(0, work.nb.cells.pop(work.nb.cells.index(work.add("while True: pass"))))
 
 
-@case("resources", "a regular expression bomb for the reader", more_flags=True)
+def reader(name: str, *codes: str, **verdict: Any) -> None:
+    """Text that is hard on whoever reads it: the grader itself, outside of every box."""
+
+    def make(work: Work) -> None:
+        for code in codes:
+            work.add(code, before=work.answer)
+
+    case("resources", name, **{"more_flags": True, "limits": ".*", **verdict})(make)
+
+
+reader("an install command behind 60,000 blanks", "%" + " " * 60_000 + "!pip" + "\t" * 60_000)
+reader("200,000 blank lines", "\n" * 200_000 + "x")
+reader("a line of 200,000 blanks", "x" + " " * 200_000 + "y")
+reader("brackets nested without end", "(" * 100_000, "[" * 90 + "]" * 90)
+reader("signs nested without end", "-" * 100_000 + "1", "x = " + "-" * 2000 + "1")
+reader("lambdas nested without end", "x = " + "lambda: " * 900 + "1")
+reader("a sum of 5,000 terms", "x = " + "+".join(["1"] * 5000))
+reader("a megabyte of code", *["x = 1\n" * 20_000] * 8)
+
+
+@case("resources", "30 MB of text", status="rejected", reason="MB of text")
 def _(work: Work) -> None:
-    work.add("%" + " " * 60_000 + "!pip" + "\t" * 60_000, before=work.answer)
+    for number in range(150):
+        work.add(f"# {number}\n" + "# abcdefgh\n" * 20_000)
 
 
-@case("resources", "brackets without end for the reader", more_flags=True, limits=".*")
+@case("resources", "1,500 similar cells for the matcher", more_flags=True)
 def _(work: Work) -> None:
-    work.add("(" * 100_000, before=work.answer)
-    work.add("-" * 100_000 + "1", before=work.answer)
-
-
-@case("resources", "5,000 similar cells for the matcher", more_flags=True)
-def _(work: Work) -> None:
-    work.nb.cells = work.nb.cells[:]
     for cell in work.nb.cells:
         cell.metadata, cell["id"] = {}, ""
-    from nbformat import v4
-
-    text = work.answer.source if False else "def helper(image, by):\n    return image\n"
-    work.nb.cells += [v4.new_code_cell(f"{text}# {number}") for number in range(1500)]
+    work.nb.cells += [
+        v4.new_code_cell(f"def helper(image, by):\n    return image\n# {n}") for n in range(1500)
+    ]
