@@ -18,8 +18,9 @@ from typing import Any, NoReturn
 
 import torch
 
+from autograder.judge.asking import Broken, Snapshot
 from autograder.judge.job import Job
-from autograder.judge.names import Broken, Names, Snapshot
+from autograder.judge.names import Names
 from autograder.judge.seeds import seed_all
 from autograder.judge.shell import CellShell, TimeLimit
 from autograder.judge.wire import Channel

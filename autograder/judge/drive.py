@@ -176,11 +176,15 @@ class _Pass:
     def _run(self, step: Step) -> bool:
         limits = self.limits
         seconds = min(limits.longest_cell, max(1.0, self.drive._stop_at - time.monotonic()))
-        command = ["run", step.source, limits.cell_seconds, limits.output_bytes, bool(self.forbid)]
+        # Interrupted in time by itself, a cell keeps what it has defined; the box only kills.
+        what = [limits.cell_seconds, seconds, limits.output_bytes, bool(self.forbid)]
+        command = ["run", step.source, *what]
         started = time.monotonic()
         try:
             with self.worker.within(
-                "a cell", processor_seconds=limits.cell_seconds + _GRACE, seconds=seconds
+                "a cell",
+                processor_seconds=limits.cell_seconds + _GRACE,
+                seconds=seconds + _GRACE,
             ):
                 answer = self._ask(command, seconds + 2 * _GRACE)
         except (ChannelClosed, TimeoutError):

@@ -12,19 +12,21 @@ __all__ = ["block_operations"]
 
 _SPACES = {"torch": "aten", "torchvision": "torchvision"}
 _KEYS = ("CPU", "CompositeImplicitAutograd")
-_sides = ("1d", "2d", "3d")
 # One Python function, and the operations that it is a choice of.
 _FAMILIES = {
-    "pad": ("pad", "_pad_enum", "_pad_circular", "constant_pad_nd")
-    + tuple(f"{kind}_pad{n}" for kind in ("reflection", "replication") for n in _sides),
-    "interpolate": tuple(f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d"))
-    + ("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "upsample_linear1d")
-    + ("upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d"),
-    "unfold": ("im2col", "unfold"),
-    "fold": ("col2im",),
-    "cross_entropy": ("cross_entropy_loss",),
-    "max_pool2d": ("max_pool2d", "max_pool2d_with_indices"),
-    "conv_transpose2d": ("conv_transpose2d",),
+    name: tuple(operations.split())
+    for name, operations in {
+        "pad": "pad _pad_enum _pad_circular constant_pad_nd"
+        " reflection_pad1d reflection_pad2d reflection_pad3d"
+        " replication_pad1d replication_pad2d replication_pad3d",
+        "interpolate": "upsample_nearest1d upsample_nearest2d upsample_nearest3d"
+        " _upsample_nearest_exact1d _upsample_nearest_exact2d upsample_linear1d"
+        " upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d",
+        "unfold": "im2col unfold",
+        "fold": "col2im",
+        "cross_entropy": "cross_entropy_loss",
+        "max_pool2d": "max_pool2d max_pool2d_with_indices",
+    }.items()
 }
 _libraries: list[Any] = []
 

@@ -16,29 +16,32 @@ from collections.abc import Iterable
 
 __all__ = ["is_plain"]
 
-_MODULES = frozenset(
-    ("__future__", "abc", "bisect", "cmath", "collections", "copy", "course", "dataclasses")
-    + ("decimal", "enum", "fractions", "functools", "heapq", "itertools", "math", "matplotlib")
-    + ("numbers", "numpy", "random", "re", "scipy", "skimage", "statistics", "string", "time")
-    + ("torch", "torchvision", "typing", "warnings", "textwrap", "string", "secrets")
-)
-_BUILTINS = frozenset(
-    ("eval", "exec", "compile", "open", "globals", "locals", "vars", "getattr", "setattr")
-    + ("delattr", "dir", "breakpoint", "input", "help", "memoryview", "get_ipython", "exit", "quit")
-)
-_ATTRIBUTES = frozenset(
-    ("sys", "os", "gc", "io", "inspect", "importlib", "types", "ctypes", "builtins", "subprocess")
-    + ("pickle", "marshal", "shutil", "pathlib", "linecache", "traceback", "threading", "modules")
-    + ("multiprocessing", "socket", "signal", "runpy", "pkgutil", "code", "ast", "dis", "tempfile")
-    + ("load", "loads", "save", "dump", "dumps", "open", "fromfile", "tofile", "memmap", "hub")
-    + ("from_file", "jit", "compile", "ops", "library", "fx", "distributed", "testing", "checks")
-    + ("attrgetter", "methodcaller", "operator", "f2py", "ctypeslib", "cpp_extension", "package")
-    + ("export", "getsource", "eval", "exec", "savefig", "set_trace", "weakref", "contextvars")
-)
-_DUNDERS = frozenset(
-    ("__init__", "__call__", "__len__", "__getitem__", "__iter__", "__next__", "__name__")
-    + ("__repr__", "__eq__", "__post_init__", "__doc__", "__enter__", "__exit__")
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MODULES = _words("""
+    __future__ abc bisect cmath collections copy course dataclasses decimal enum fractions
+    functools heapq itertools math matplotlib numbers numpy random re scipy skimage statistics
+    string time torch torchvision typing warnings textwrap secrets
+""")
+_BUILTINS = _words("""
+    eval exec compile open globals locals vars getattr setattr delattr dir breakpoint input help
+    memoryview get_ipython exit quit
+""")
+_ATTRIBUTES = _words("""
+    sys os gc io inspect importlib types ctypes builtins subprocess pickle marshal shutil
+    pathlib linecache traceback threading modules multiprocessing socket signal runpy pkgutil
+    code ast dis tempfile load loads save dump dumps open fromfile tofile memmap hub from_file
+    jit compile ops library fx distributed testing checks attrgetter methodcaller operator f2py
+    ctypeslib cpp_extension package export getsource eval exec savefig set_trace weakref
+    contextvars
+""")
+_DUNDERS = _words("""
+    __init__ __call__ __len__ __getitem__ __iter__ __next__ __name__ __repr__ __eq__
+    __post_init__ __doc__ __enter__ __exit__
+""")
 _INNER = ("co_", "cr_", "ag_", "gi_", "f_", "tb_")
 
 

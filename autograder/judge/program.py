@@ -10,14 +10,42 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from autograder import syntax
 from autograder.judge.plain import is_plain
 from autograder.rebuild import Cell, Rebuilt
-from autograder.syntax import bound_names, parse, used_names
 
 __all__ = ["Program", "Step", "forbidden_by", "make_program"]
 
 _ALWAYS = ("builtins", "numpy", "torch")
+
+
+@lru_cache(maxsize=2000)  # of a class's notebooks, all but the answers are the same texts
+def bound_names(source: str) -> frozenset[str] | None:
+    """See `autograder.syntax.bound_names`."""
+    names = syntax.bound_names(source)
+    return None if names is None else frozenset(names)
+
+
+@lru_cache(maxsize=2000)
+def used_names(source: str) -> frozenset[str]:
+    """See `autograder.syntax.used_names`."""
+    return frozenset(syntax.used_names([source]))
+
+
+@lru_cache(maxsize=2000)
+def _imports(source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Top packages that a text imports, and the names that it gives to what it takes from there."""
+    found = []
+    for node in ast.walk(syntax.parse(source) or ast.Module([], [])):
+        if isinstance(node, ast.ImportFrom):
+            bound = tuple(alias.asname or alias.name for alias in node.names)
+            found.append(((node.module or "").partition(".")[0], bound))
+        elif isinstance(node, ast.Import):
+            tops = ((a.name.partition(".")[0], a.asname) for a in node.names)
+            found += [(top, (name or top,)) for top, name in tops]
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -79,23 +107,15 @@ def _reached(students: list[str], ours: list[str]) -> set[str]:
 
     It imports one, or it reads a name that one of our cells imports from there.
     """
-    names = used_names(students)
+    names = {name for source in students for name in used_names(source)}
     for source in reversed(ours):
-        if (bound_names(source) or set()) & names:
-            names |= used_names([source])
-    roots = set(_ALWAYS)
-    for source, everything in [(s, True) for s in students] + [(s, False) for s in ours]:
-        for node in ast.walk(parse(source) or ast.Module([], [])):
-            if isinstance(node, ast.ImportFrom):
-                bound = {alias.asname or alias.name for alias in node.names}
-                if everything or bound & names or "*" in bound:
-                    roots.add((node.module or "").partition(".")[0])
-            elif isinstance(node, ast.Import):
-                for alias in node.names:
-                    top = alias.name.partition(".")[0]
-                    if everything or (alias.asname or top) in names:
-                        roots.add(top)
-    return roots
+        if (bound_names(source) or frozenset()) & names:
+            names |= used_names(source)
+    roots = {top for source in students for top, _ in _imports(source)}
+    for top, bound in (pair for source in ours for pair in _imports(source)):
+        if "*" in bound or names.intersection(bound):
+            roots.add(top)
+    return roots | set(_ALWAYS)
 
 
 def _is_check(cell: Cell) -> bool:
@@ -115,7 +135,7 @@ def _in_the_box(cells: list[tuple[int, Cell]]) -> set[int]:
         names = bound_names(cell.source)
         if not _is_ours(cell) or names is None or not names or names & wanted:
             runs.add(index)
-            wanted |= used_names([cell.source])
+            wanted |= used_names(cell.source)
     return runs
 
 
@@ -128,19 +148,19 @@ def _needed(cells: list[tuple[int, Cell]]) -> set[int]:
         answer = cell.ours is not None and cell.ours.is_answer
         if answer or _is_ours(cell) or names is None or names & wanted:
             found.add(index)
-            wanted |= used_names([cell.source])
+            wanted |= used_names(cell.source)
     return found
 
 
 def _check_step(index: int, cell: Cell, rebuilt: Rebuilt, theirs: frozenset[str]) -> Step:
     assert cell.ours is not None
     above = [c for c in rebuilt.cells[:index] if _is_ours(c) and not _is_check(c)]
-    wanted = used_names([cell.source]) - theirs
+    wanted = used_names(cell.source) - theirs
     before: list[str] = []
     for ours in reversed([c for c in above if c.kind == "code"]):
-        if (bound_names(ours.source) or set()) & wanted:
+        if (bound_names(ours.source) or frozenset()) & wanted:
             before.insert(0, ours.source)
-            wanted |= used_names([ours.source]) - theirs
+            wanted |= used_names(ours.source) - theirs
     forbid = tuple(sorted(forbidden_by(cell.source)))
     return Step(
         index,
@@ -152,19 +172,19 @@ def _check_step(index: int, cell: Cell, rebuilt: Rebuilt, theirs: frozenset[str]
     )
 
 
-def forbidden_by(check: str) -> set[str]:
+@lru_cache(maxsize=2000)
+def forbidden_by(check: str) -> frozenset[str]:
     """What the text of a check forbids.
 
     >>> sorted(forbidden_by('check = Exercise("8.1", points=3, forbid=["numpy.pad", "os"])'))
     ['numpy.pad', 'os']
     """
-    tree = parse(check)
     found: set[str] = set()
-    for node in ast.walk(tree) if tree else ():
+    for node in ast.walk(syntax.parse(check) or ast.Module([], [])):
         if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Exercise"):
             continue
         for keyword in node.keywords:
             if keyword.arg == "forbid":
                 parts = ast.walk(keyword.value)
                 found |= {p.value for p in parts if isinstance(p, ast.Constant)}  # type: ignore
-    return {name for name in found if isinstance(name, str)}
+    return frozenset(name for name in found if isinstance(name, str))

@@ -180,7 +180,7 @@ class CellShell(InteractiveShell):
         """Streams are set for each cell."""
 
     def ask_exit(self) -> None:
-        """`exit` ends nothing here: the cells below it still run, as in a notebook run by a tool."""
+        """`exit` ends nothing here: the cells below it still run."""
 
     def remember(self, source: str, number: int) -> str:
         """Register a cell's text for tracebacks; returns the name of its file."""

@@ -1,4 +1,4 @@
-"""Outputs that came out of the box: what has the form of a notebook's output is kept, else nothing."""
+"""Outputs that came out of the box: what has the form of a notebook's output is kept."""
 
 from __future__ import annotations
 

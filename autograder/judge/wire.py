@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autograder.judge.codec import Opaque, Packer, Unpacker, WireError
+from autograder.judge.kinds import MOST_BYTES, Opaque, WireError
+from autograder.judge.packing import Packer
+from autograder.judge.unpacking import Unpacker
 
 __all__ = ["Channel", "ChannelClosed", "Opaque", "WireError", "crossed", "pack", "unpack"]
 
-MOST_HEADER = 64 << 20
-MOST_BUFFERS = 256 << 20
+MOST_HEADER = 2 * MOST_BYTES
 _FRAME = struct.Struct("!IQ")
 _PIECE = 1 << 20
 _RAW = (bytes, bytearray, memoryview)
@@ -80,7 +81,7 @@ class Channel:
         """
         end = None if timeout is None else time.monotonic() + timeout
         header_size, total = _FRAME.unpack(self._read(_FRAME.size, end))
-        if header_size > MOST_HEADER or total > MOST_BUFFERS:
+        if header_size > MOST_HEADER or total > MOST_BYTES:
             raise WireError(f"a reply of {header_size + total:,} bytes is too large")
         header = _parsed(self._read(header_size, end))
         if type(header) is not list or len(header) != 2 or type(header[1]) is not list:

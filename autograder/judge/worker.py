@@ -6,7 +6,7 @@ Commands come as frames, one at a time:
 | command | answer |
 |---|---|
 | `["block", names]` | `["blocked"]`; those may not be called from now on |
-| `["run", source, seconds, bytes, alone]` | `["ran", outputs, count, overran]` |
+| `["run", source, processor, clock, bytes, alone]` | `["ran", outputs, count, overran]` |
 | `["check", names, seconds]`, then a descriptor | `["forked", pid]`; a copy serves that check |
 | `["end", pid]` | `["ended"]`; the copy and what it started are killed |
 """
@@ -72,20 +72,25 @@ class _Worker:
             return ["ended"]
         raise ValueError(f"unknown command {verb!r}")
 
-    def _run(self, source: str, seconds: float, most_bytes: int, alone: bool) -> list[Any]:
-        watch = Alarm(seconds)
+    def _run(
+        self, source: str, processor: float, clock: float, most_bytes: int, alone: bool
+    ) -> list[Any]:
+        watch = Alarm(processor, clock)
         if not self._draws and "pl" in source:  # plt, pylab, plots: figures cost 0.1 s to set up
             self._draws = True
             with contextlib.suppress(Exception):
                 import matplotlib
 
                 matplotlib.use(_INLINE)
+        itself = os.getpid()
         with watch:
             if alone:
                 self._run_one_by_one(source)
                 outputs = []
             else:
                 outputs = self.shell.run(source, most_bytes)
+        if os.getpid() != itself:
+            os._exit(1)  # a copy that the cell has forked; only the first one answers
         return ["ran", outputs, self.shell.execution_count - 1, watch.rang]
 
     def _run_one_by_one(self, source: str) -> None:
@@ -117,6 +122,7 @@ class _Worker:
             channel.close()
             torch.set_num_threads(1)  # threads of the parent do not exist here
             self.block.add(names)
+            self.block.take()  # what cells of the student compared with is no cheating
             seed_all()
             stream = socket.socket(fileno=fd)
             Snapshot(Channel(stream), self.shell.user_ns, self.block, seconds).serve()
@@ -125,23 +131,26 @@ class _Worker:
 
 
 class Alarm:
-    """Interrupt what runs after some seconds of processor time.
+    """Interrupt what runs after some seconds of processor time, or by the clock.
 
     The signal becomes an exception, so that the process and its variables survive. Code that
     swallows it, or a C function that never comes back, is killed with its process by the grader.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.rang = seconds, False
+    def __init__(self, processor: float, clock: float = 0.0) -> None:
+        self.processor, self.clock, self.rang = processor, clock, False
 
     def __enter__(self) -> Alarm:
-        signal.signal(signal.SIGPROF, self._ring)
-        signal.setitimer(signal.ITIMER_PROF, self.seconds)
+        for number in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(number, self._ring)
+        signal.setitimer(signal.ITIMER_PROF, self.processor)
+        signal.setitimer(signal.ITIMER_REAL, self.clock)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
 
     def _ring(self, number: int, frame: Any) -> NoReturn:
         self.rang = True
-        raise TimeLimit(f"stopped after {self.seconds:g} s")
+        raise TimeLimit(f"stopped after {self.processor:g} s")
