@@ -17,7 +17,8 @@ import socket
 import sys
 import time
 
-from autograder.sandbox import kernel, landlock, warden
+from autograder.sandbox import box, kernel, landlock, warden
+from autograder.sandbox.hugepages import LargePages
 from autograder.sandbox.order import Order
 from autograder.sandbox.tree import children
 from autograder.sandbox.wire import Message, receive, send
@@ -40,6 +41,7 @@ class Server:
 
     def __init__(self, control: socket.socket, *, forks: bool, preload: tuple[str, ...]) -> None:
         self.control, self.forks, self.preload = control, forks, preload
+        self.pages = LargePages()
         self.wardens: dict[int, tuple[int, socket.socket]] = {}  # pidfd -> process, its line
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
@@ -62,6 +64,7 @@ class Server:
         channel, output, arguments, line_fd = message.files
         line = socket.socket(fileno=line_fd)
         order = Order.from_json(message.data)
+        self.pages.step()
         try:
             pid = self._fork(order, (channel, output, arguments), line)
         except OSError as error:
@@ -172,6 +175,7 @@ def main() -> None:
     preload = tuple(first.data["preload"])
     start = time.monotonic()
     failed = load(preload)
+    box.reseed(b"")  # the first time costs a thousand page copies: here once, not in every child
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every shared page in every child
     kernel.adopt_orphans()
