@@ -21,7 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ from autograder.export import csv_text
 from autograder.feedback import write_feedback
 from autograder.grading import collect_class, grade_and_record, to_grade
 from autograder.records import Result
+from autograder.schedule.engines import label_of
 from autograder.sheet import Row, read_sheet
 
 from .case import LEAK, Case, Place, Work, with_name
 from .labs import Lab
 
-__all__ = ["Graded", "Verdict", "grade_cases", "judge"]
+__all__ = ["EngineOf", "Graded", "Verdict", "grade_cases", "judge", "run_corpus"]
 
 EngineOf = Callable[[Classroom, str], Engine]
 HONEST = ("000 Anna", "120 Мария", "zz Last")
@@ -83,6 +84,31 @@ class Graded:
     honest: dict[str, Any] = field(repr=False)
     damage: tuple[str, ...]
     cpu: float
+
+
+def run_corpus(
+    lab: Lab, cases: Sequence[Case], engine_of: EngineOf, root: Path, *, compare: bool = True
+) -> tuple[dict[str, Verdict], list[str], float]:
+    """Grade cases among honest students, and the honest students alone, and judge all of it.
+
+    Args:
+        root: an empty folder.
+        compare: grade the honest students alone too, to see that nothing changed for them.
+
+    Returns:
+        Case → verdict; damage outside of the cases' own results; processor seconds.
+    """
+    graded = grade_cases(lab, cases, engine_of, root / "all")
+    secrets = secrets_of(Classroom(root / "all" / "class"), lab)
+    verdicts = {case.name: judge(case, graded.verdicts[case.name], secrets) for case in cases}
+    damage, cpu = list(graded.damage), graded.cpu
+    if compare:
+        alone = grade_cases(lab, [], engine_of, root / "alone")
+        cpu += alone.cpu
+        names = [name for name in HONEST if alone.honest[name] != graded.honest[name]]
+        damage += [f"what is recorded for {name} changed" for name in names]
+        damage += alone.damage
+    return verdicts, damage, cpu
 
 
 def grade_cases(
@@ -193,10 +219,8 @@ def _put(folder: Path, name: str, number: int, files: dict[str, Any], work: Work
 def _grade(lab: Lab, classroom: Classroom, engine_of: EngineOf, jobs: int) -> None:
     engine = engine_of(classroom, lab.name)
     template = classroom.template(lab.name)
-    limits = lab.limits
-    if engine.name == "kernel":  # there every submission imports torch in its first cell
-        limits = replace(limits, cell_seconds=12, memory_bytes=6 * 2**30)
-    work, _ = to_grade(classroom, lab.name, template, limits, engine=engine.name)
+    limits, label = lab.limits, label_of(engine)
+    work, _ = to_grade(classroom, lab.name, template, limits, engine=label)
     grade_and_record(classroom, template, engine, work, limits, jobs=jobs)
     write_feedback(read_sheet(classroom, lab.name))
 

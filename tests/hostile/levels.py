@@ -1,19 +1,24 @@
-"""The engines and sandbox levels that this machine has, best first."""
+"""The kinds of box that the corpus is run in, the best first, and how to become nobody."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
 from autograder.classroom import Classroom
+from autograder.errors import AutograderError
 from autograder.execution import Engine
-from autograder.grading import kernel_engine
 from autograder.judge.engine import SandboxEngine
 
 from .harness import EngineOf
 
-__all__ = ["ENGINES", "best"]
+__all__ = ["LEVELS", "as_nobody", "missing", "python_for_all"]
 
-
-def _kernel(classroom: Classroom, lab: str) -> Engine:
-    return kernel_engine(classroom, lab, jobs=2)
+_SETPRIV = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 def _box(level: int) -> EngineOf:
@@ -24,9 +29,55 @@ def _box(level: int) -> EngineOf:
     return engine
 
 
-ENGINES: dict[str, EngineOf] = {"L3": _box(3), "L2": _box(2), "kernel": _kernel}
+LEVELS: dict[str, EngineOf] = {"L3": _box(3), "L2": _box(2)}
 
 
-def best() -> str:
-    """Name of the safest one."""
-    return next(iter(ENGINES))
+def missing(level: str) -> str:
+    """Why this machine does not have a level, "" where it has."""
+    from autograder.sandbox import ForkServer, SandboxError
+
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            ForkServer(level=int(level[1]), cache=Path(cache), preload=()).close()
+        except (SandboxError, AutograderError, FileNotFoundError) as error:
+            return str(error)
+    return ""
+
+
+def python_for_all() -> str:
+    """A Python like this one that nobody, the user without rights, may run; "" if none."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for path in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        if os.geteuid() == 0 and os.path.exists(path):
+            try:
+                if (
+                    subprocess.run([*_SETPRIV, path, "-c", "1"], capture_output=True).returncode
+                    == 0
+                ):
+                    return path
+            except FileNotFoundError:
+                return ""
+    return ""
+
+
+def as_nobody(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run `python -m tests.hostile` as a user without any rights."""
+    root = Path(__file__).parents[2]
+    with tempfile.TemporaryDirectory(prefix="hostile-nobody-", ignore_cleanup_errors=True) as home:
+        os.chown(home, 65534, 65534)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": home,
+            "TMPDIR": home,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{root}:{sysconfig.get_path('purelib')}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return subprocess.run(
+            [*_SETPRIV, python_for_all(), "-m", "tests.hostile", *arguments],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
