@@ -198,8 +198,12 @@ class Classroom:
 
         busy = f"another autograder command is at work in {self.root}"
         path = self.root / ".autograder" / "lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise AutograderError(f"cannot write in {self.root}: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -283,4 +287,4 @@ def _without_password(database: str) -> str:
     """A password does not go into a file that is copied and shared; ~/.pgpass holds it."""
     from sqlalchemy import make_url
 
-    return make_url(normal_url(database)).set(password=None).render_as_string(False)
+    return make_url(normal_url(database))._replace(password=None).render_as_string(False)

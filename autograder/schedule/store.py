@@ -127,8 +127,13 @@ class Store:
         return stored if self._path(stored.keys) == path else None
 
     def prune(self, days: float = _DAYS) -> int:
-        """Delete what no run has used for so long; returns how many there were."""
+        """Delete what no run has used for so long, and what killed runs left unfinished.
+
+        Call it when nothing is being stored. Returns how many results were deleted.
+        """
         deleted, oldest = 0, time.time() - days * 86400
+        for path in self._folder.glob("*/.*.part"):
+            path.unlink(missing_ok=True)
         for path in self._folder.glob("*/*.z"):
             if path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
