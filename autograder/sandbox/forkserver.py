@@ -35,6 +35,7 @@ DEFAULT_PRELOAD = (
 _START_SECONDS = 180.0
 _WORKER_SECONDS = 60.0
 _END_SECONDS = 10.0
+_PREFIX = "autograder-box-"
 
 
 class ForkServer:
@@ -96,7 +97,8 @@ class ForkServer:
         self._lock = threading.Lock()
         self._closed = False
         cache.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="autograder-box-"))
+        _clear_leftovers()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._folder.chmod(0o711)  # workers may be other users: they pass through to their own
         self._log = open(self._folder / "server.log", "w+b")  # noqa: SIM115
         try:
@@ -287,6 +289,15 @@ class ForkServer:
                 os.chown(path, uid, uid, follow_symlinks=False)
         work.chmod(0o700)
         return work
+
+
+def _clear_leftovers() -> None:
+    """Delete the folders of graders that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}[0-9]*-*"):
+        pid = int(folder.name.removeprefix(_PREFIX).partition("-")[0])
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid() and not os.path.exists(f"/proc/{pid}"):
+                _remove(folder)
 
 
 def _remove(folder: Path) -> None:

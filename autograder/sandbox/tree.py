@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 __all__ = ["Usage", "alive", "children", "measure", "memory", "stored"]
 
+_TABLES = b"VmPTE"
+_RESIDENT = (b"RssAnon", b"RssShmem", b"VmSwap", _TABLES)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -60,14 +62,17 @@ def alive(pid: int) -> bool:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Writable data (as `RLIMIT_DATA` counts) and resident bytes not backed by a file."""
+    """Writable data (as `RLIMIT_DATA` counts), and resident bytes that no file is behind.
+
+    The tables of pages count, too: reading here and there in terabytes of nothing fills them.
+    """
     data = resident = 0
     with open(f"/proc/{pid}/status", "rb") as file:
         for row in file:
             name, _, value = row.partition(b":")
             if name == b"VmData":
                 data = int(value.split()[0]) << 10
-            elif name in (b"RssAnon", b"RssShmem", b"VmSwap"):
+            elif name in _RESIDENT:
                 resident += int(value.split()[0]) << 10
     return data, resident
 
@@ -79,11 +84,15 @@ def _shared_fairly(pid: int) -> int:
     """
     total = 0
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for row in file:
-                name, _, value = row.partition(b":")
-                if name in (b"Pss_Anon", b"Pss_Shmem", b"SwapPss"):
-                    total += int(value.split()[0]) << 10
+        for path, names in (
+            (f"/proc/{pid}/smaps_rollup", (b"Pss_Anon", b"Pss_Shmem", b"SwapPss")),
+            (f"/proc/{pid}/status", (_TABLES,)),
+        ):
+            with open(path, "rb") as file:
+                for row in file:
+                    name, _, value = row.partition(b":")
+                    if name in names:
+                        total += int(value.split()[0]) << 10
     except PermissionError:
         return memory(pid)[1]
     return total

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -225,6 +226,35 @@ class TestServer:
         with pytest.raises(SandboxError, match=r"cannot import nosuch: ModuleNotFoundError"):
             ForkServer(level=1, cache=tmp_path, preload=("nosuch",))
 
+    def test_leftovers_of_a_killed_grader_are_cleared(self, tmp_path: Path) -> None:
+        with subprocess.Popen(["true"]) as process:
+            pass
+        folder = Path(tempfile.gettempdir())
+        dead = folder / f"autograder-box-{process.pid}-gone"
+        alive = folder / f"autograder-box-{os.getpid()}-here"
+        for path in (dead, alive):
+            (path / "0-1").mkdir(parents=True)
+        with open_box((1, None), tmp_path):
+            pass
+        assert not dead.exists()
+        assert alive.exists()
+        (alive / "0-1").rmdir()
+        alive.rmdir()
+
+    def test_memory_that_forks_would_share_is_noticed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A module that maps shared memory on import would let one student write to the next."""
+        (tmp_path / "sharing.py").write_text("import mmap; kept = mmap.mmap(-1, 4096)")
+        plain = launch.environment
+        path = str(tmp_path)
+        monkeypatch.setattr(
+            "autograder.sandbox.forkserver.environment",
+            lambda fonts: plain(fonts) | {"PYTHONPATH": f"{plain(fonts)['PYTHONPATH']}:{path}"},
+        )
+        with open_box((1, None), tmp_path / "cache", preload=("sharing",)) as server:
+            assert not server.forks
+
     @pytest.mark.parametrize("box", BOXES, ids=name)
     def test_a_server_with_threads_starts_fresh_interpreters(
         self, box: tuple[int, str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -323,6 +353,13 @@ class TestWithTorch:
                     private += int(row.split()[1]) << 10
         worker.kill()
         assert private < 150 * 2**20
+
+    def test_no_memory_is_shared_with_the_next_student(self, warm: ForkServer) -> None:
+        text = """
+        with open("/proc/self/maps") as file:
+            tell([row for row in file if row.split()[1][1] == "w" and row.split()[1][3] == "s"])
+        """
+        assert run(warm, text, memory_bytes=2**30)[0] == []
 
     def test_too_large_a_tensor_is_an_error_of_python(self, warm: ForkServer) -> None:
         text = """
