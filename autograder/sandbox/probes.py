@@ -20,6 +20,7 @@ from autograder.sandbox import visible
 
 if TYPE_CHECKING:
     from autograder.sandbox.forkserver import ForkServer
+    from autograder.sandbox.worker import Worker
 
 __all__ = ["PROBES", "Probe", "Report", "try_level"]
 
@@ -77,7 +78,7 @@ def try_level(level: int, builder: str | None = None) -> Report:
                 level=level,
                 cache=Path(temporary) / "cache",
                 preload=(),
-                slots=2,
+                slots=len(PROBES),
                 builder=builder,
             ) as server:
                 probes = tuple(_attack(server, Path(temporary)))
@@ -87,31 +88,40 @@ def try_level(level: int, builder: str | None = None) -> Report:
 
 
 def _attack(server: ForkServer, folder: Path) -> Iterator[Probe]:
+    """All at once: most of them wait for something that must not happen."""
     with _outside(server, folder) as (outside, untouched):
-        for name, what in PROBES.items():
-            worker = server.start(
+        workers = {
+            name: server.start(
                 "autograder.sandbox.attacks:run",
                 limits=_LIMITS,
                 arguments=json.dumps(outside | {"attack": name}).encode(),
             )
-            worker.channel.settimeout(_SECONDS)
-            answer = b""
-            with contextlib.suppress(OSError):
-                while piece := worker.channel.recv(1 << 16):
-                    answer += piece
-            ended = worker.wait(_SECONDS)
-            worker.kill()
-            worker.channel.close()
-            if ended and ended.limit.startswith(_KILLED.get(name, "nothing")):
-                answer = b"[]"  # as it should be
-            try:
-                found = json.loads(answer)
-            except ValueError:
-                said = worker.output.decode(errors="replace").strip().splitlines()
-                found = [f"no answer ({ended}): {said[-1] if said else 'nothing said'}"]
+            for name in PROBES
+        }
+        for name, worker in workers.items():
+            found = _outcome(name, worker)
             if name == "write":  # it may have written to files of that name in its own box
                 found = untouched()
-            yield Probe(what, not found, "; ".join(found))
+            yield Probe(PROBES[name], not found, "; ".join(found))
+
+
+def _outcome(name: str, worker: Worker) -> list[str]:
+    """What an attack says that it got; one that was killed for it got nothing."""
+    worker.channel.settimeout(_SECONDS)
+    answer = b""
+    with contextlib.suppress(OSError):
+        while piece := worker.channel.recv(1 << 16):
+            answer += piece
+    ended = worker.wait(_SECONDS)
+    worker.kill()
+    worker.channel.close()
+    if ended and ended.limit.startswith(_KILLED.get(name, "nothing")):
+        return []
+    try:
+        return json.loads(answer)
+    except ValueError:
+        said = worker.output.decode(errors="replace").strip().splitlines()
+        return [f"no answer ({ended}): {said[-1] if said else 'nothing said'}"]
 
 
 @contextlib.contextmanager

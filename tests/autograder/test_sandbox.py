@@ -397,8 +397,22 @@ def test_the_grader_may_have_threads_and_a_small_stack(tmp_path: Path) -> None:
         assert told(starter[0]) == 1
 
 
-def test_defaults_are_written_down() -> None:
-    limits = Limits()
-    assert limits.longest_cell == 3 * limits.cell_seconds
-    for field in Limits.__dataclass_fields__:
-        assert f"{field}:" in (Limits.__doc__ or "")
+@pytest.mark.parametrize("name", Limits.__dataclass_fields__)
+def test_limits_are_written_down(name: str) -> None:
+    """In the docstring, and with their defaults on the page about security."""
+    assert f"{name}:" in (Limits.__doc__ or "")
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    rows = [row.split("|") for row in page.splitlines() if row.startswith(f"| `{name}` |")]
+    assert len(rows) == 1
+    written = rows[0][2].strip().replace(",", "")
+    default = getattr(Limits(), name)
+    assert written in (
+        f"{default:g}",
+        f"{default}",
+        f"{default / 2**20:g}M",
+        f"{default / 2**30:g}G",
+    )
+
+
+def test_a_cell_may_take_three_times_as_long_by_the_clock() -> None:
+    assert Limits(cell_seconds=2).longest_cell == 6
