@@ -90,8 +90,8 @@ def _pool(classroom: Classroom, lab: str, recipe: Recipe, jobs: int | None, clus
 
         return connect(cluster, recipe, classroom.release(lab).parent, most=jobs)
     size = jobs or default_jobs()
-    threads = max(1, default_jobs() // size)
-    return LocalPool(engine_for(classroom, lab, replace(recipe, threads=threads)), size)
+    here = replace(recipe, jobs=size, threads=max(1, default_jobs() // size))
+    return LocalPool(engine_for(classroom, lab, here), size)
 
 
 class _Bar:
@@ -101,7 +101,7 @@ class _Bar:
         self._console = console
         self._total = total
         self._done = 0
-        self._started = self._told = time.monotonic()
+        self._first = self._told = time.monotonic()
         self._progress = Progress(
             TextColumn("grading"),
             BarColumn(),
@@ -126,8 +126,10 @@ class _Bar:
         self._done += 1
         self._progress.update(self._task, advance=1, last=escape(outcome.result.name))
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._told > _EVERY and self._done < self._total:
-            left = (now - self._started) / self._done * (self._total - self._done)
+        if self._done == 1:
+            self._first = now  # what came before it was start-up and the two witnesses
+        elif not self._console.is_terminal and now - self._told > _EVERY:
+            left = (now - self._first) / (self._done - 1) * (self._total - self._done)
             self._told = now
             self._console.print(f"graded {self._done} of {self._total}, about {_spell(left)} left")
 

@@ -20,7 +20,7 @@ __all__ = [
     "make_engine",
 ]
 
-DEFAULT = "kernel"
+DEFAULT = "sandbox"
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Recipe:
 
     Attributes:
         engine: its name in `ENGINES`.
-        level: the level of the sandbox that is asked for, "" for the best that the machine has.
-        threads: arithmetic threads per submission.
+        level: the level of the sandbox that is asked for, L3 to L1; "" for the best that the
+            machine has.
+        jobs: submissions at a time; threads: arithmetic threads for each.
     """
 
     engine: str = DEFAULT
     level: str = ""
+    jobs: int = 1
     threads: int = 1
 
 
@@ -44,7 +46,43 @@ def _kernel(recipe: Recipe, files: Path | None, cache: Path) -> Engine:
     return KernelEngine(files=files, cache=cache / "matplotlib", threads=recipe.threads)
 
 
-ENGINES: dict[str, Callable[[Recipe, Path | None, Path], Engine]] = {"kernel": _kernel}
+def _sandbox(recipe: Recipe, files: Path | None, cache: Path) -> Engine:
+    from autograder.judge.engine import SandboxEngine
+
+    level = _level(recipe.level)
+    engine = SandboxEngine(level=level, files=files, cache=cache / "sandbox", jobs=recipe.jobs)
+    engine.level = f"L{level}"  # type: ignore[attr-defined]
+    return engine
+
+
+def _level(wanted: str) -> int:
+    """The number of a level, the best that holds here for "".
+
+    Raises:
+        AutograderError: there is no such level, or none that holds here.
+    """
+    from autograder.sandbox import ladder
+
+    if not wanted:
+        try:
+            return ladder.best().level
+        except ladder.SandboxError as error:
+            raise AutograderError(
+                f"this machine cannot lock students' code in; to mend it: {ladder.cure(3)} "
+                "(`autograder doctor` tells more). To grade without a sandbox, where students' "
+                "code runs with your rights: --engine kernel"
+            ) from error
+    number = wanted.strip().upper().removeprefix("L")
+    if number not in {str(level) for level in ladder.LEVELS}:
+        known = "; ".join(f"L{level}: {what}" for level, what in ladder.LEVELS.items())
+        raise AutograderError(f"no sandbox level {wanted!r}; there is {known}", code=2)
+    return int(number)
+
+
+ENGINES: dict[str, Callable[[Recipe, Path | None, Path], Engine]] = {
+    "sandbox": _sandbox,
+    "kernel": _kernel,
+}
 """Name → how to make it from a recipe, the folder with the lab's files and a folder for caches."""
 
 
