@@ -20,7 +20,7 @@ from autograder.sandbox.order import Order
 from autograder.sandbox.tree import alive, children, memory
 from autograder.sandbox.wire import send
 
-__all__ = ["DEVICES", "call", "full", "kill_all", "main", "prepare"]
+__all__ = ["DEVICES", "call", "close_all_but", "full", "kill_all", "main", "prepare"]
 
 _OPEN_FILES = 256
 _FIRST_TO_GO = 800
@@ -87,6 +87,7 @@ def main(
     """
     try:
         channel, output, arguments = files
+        close_all_but((*files, line.fileno()))
         kernel.hide_memory(False)
         os.setsid()  # a signal to its own group must not reach the warden
         _streams(output)
@@ -130,6 +131,15 @@ def call(name: str, channel: int, text: bytes) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code & 0xFF)
+
+
+def close_all_but(keep: tuple[int, ...]) -> None:
+    """Descriptors of the server, of the warden and of other workers end here."""
+    start = 3
+    for fd in sorted(keep):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
 def _lock(order: Order) -> None:

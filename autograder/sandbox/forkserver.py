@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autograder.limits import Limits
-from autograder.sandbox import ladder, outer, wire
+from autograder.sandbox import ladder, wire
 from autograder.sandbox.box import DEVICES
 from autograder.sandbox.failure import SandboxError
 from autograder.sandbox.launch import environment, prepare, worker_user
@@ -109,7 +109,7 @@ class ForkServer:
                 cache=cache,
                 readable=tuple(readable),
             )
-            self._launch_any([builder] if builder else outer.builders())
+            self._launch_any([builder] if builder else ladder.builders(level))
         except BaseException:
             self.close()
             raise

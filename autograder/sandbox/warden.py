@@ -41,7 +41,7 @@ def main(
         spawn: modules to import in a fresh interpreter, or None to go on in a fork.
     """
     try:
-        _close_all_but((*files, line.fileno()))
+        box.close_all_but((*files, line.fileno()))
         os.setsid()
         kernel.adopt_orphans()
         kernel.hide_memory(True)
@@ -59,15 +59,6 @@ def main(
     except BaseException as error:
         send(line, {"error": f"{type(error).__name__}: {error}"})
     os._exit(0)
-
-
-def _close_all_but(keep: tuple[int, ...]) -> None:
-    """The server's own descriptors, and those of other workers, end here."""
-    start = 3
-    for fd in sorted(keep):
-        os.closerange(start, fd)
-        start = fd + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
 def _see_through(order: Order, worker: int, line: socket.socket, server: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from autograder.errors import AutograderError
-from autograder.sandbox import ladder, launch, outer, seccomp, tree, visible, wire
+from autograder.sandbox import ladder, landlock, launch, outer, seccomp, tree, visible, wire
 from autograder.sandbox.seccomp import _NUMBERS, program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
@@ -290,6 +290,46 @@ class TestLadder:
         monkeypatch.setattr(ladder.shutil, "which", lambda name: None)
         assert ladder.cure(3) == "apt-get install bubblewrap"
         assert "landlock" in ladder.cure(2)
+
+    def test_the_way_that_was_proved_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(outer, "builders", lambda: ["bwrap", "unshare"])
+        monkeypatch.setattr(ladder, "_proved", {})
+        assert ladder.builders(3) == ["bwrap", "unshare"]
+        monkeypatch.setattr(ladder, "_proved", {3: "unshare"})
+        assert ladder.builders(3) == ["unshare", "bwrap"]
+        assert ladder.builders(2) == [""]
+
+
+class TestLandlock:
+    @pytest.mark.parametrize("version", range(1, 8))
+    def test_every_version_of_the_interface(self, version: int, tmp_path: Path) -> None:
+        """An older kernel's rights are a subset: asking this one for them is the same request."""
+        if landlock.version() < version:
+            pytest.skip(f"this kernel has Landlock {landlock.version()}")
+        for name in ("open", "shut"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "file").write_text("text")
+        text = f"""
+from autograder.sandbox import landlock
+landlock.version = lambda: {version}
+landlock.confine(["{tmp_path}/shut/file", "/nowhere"], ["{tmp_path}/open"])
+def tried(path, mode):
+    try: open("{tmp_path}/" + path, mode).close()
+    except OSError as error: return error.errno
+    return 0
+import os
+def cut():
+    try: os.truncate("{tmp_path}/shut/file", 0)
+    except OSError as error: return error.errno
+    return 0
+print(tried("open/new", "w"), tried("open/file", "a"), tried("shut/file", "r"),
+      tried("shut/file", "a"), tried("shut/new", "w"), cut())
+"""
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        *tries, cut = map(int, done.stdout.split())
+        assert tries == [0, 0, 0, 13, 13]
+        assert cut == (0 if version < landlock.TRUNCATE else 13)  # why version 3 is demanded
 
 
 class TestUsers:
