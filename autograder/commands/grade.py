@@ -75,6 +75,9 @@ def grade(
     again: Annotated[
         bool, typer.Option("--again", help="Judge unchanged submissions too.")
     ] = False,
+    new_tests: Annotated[
+        bool, typer.Option("--new-tests", help="First take the lab's tests from solutions/ again.")
+    ] = False,
     cell_seconds: Annotated[float, typer.Option(min=1, help="Limit for one cell.")] = 60,
     total_seconds: Annotated[float, typer.Option(min=1, help="Limit for one notebook.")] = 600,
     limit: LimitList = None,
@@ -95,6 +98,8 @@ def grade(
     console = Console()
     limits = read_limits(limit, cell_seconds=cell_seconds, total_seconds=total_seconds)
     classroom, name = _open(folder, lab, database)
+    if new_tests:
+        _release_again(console, classroom, name)
     recipe = Recipe(engine or DEFAULT, sandbox)
     run_grading(
         console,
@@ -199,6 +204,18 @@ def _lab_name(names: list[str], wanted: str) -> str:
     number = f"{int(wanted):02}_" if wanted.isdecimal() else "/"
     fits = [n for n in names if wanted in (n, n[3:]) or n.startswith(number)]
     return fits[0] if len(fits) == 1 else ""
+
+
+def _release_again(console: Console, classroom: Classroom, name: str) -> None:
+    """Release the lab into its class as solutions/ has it now; what was handed in stays."""
+    from autograder.layout import find_layout
+    from autograder.setup import set_up_lab
+
+    layout = find_layout()
+    layout.select([name])
+    with classroom.only_one(), console.status(f"releasing {name} into {classroom.root}"):
+        set_up_lab(classroom, layout, name)
+    console.print(f"[green]✓[/] released {name} again", soft_wrap=True)
 
 
 def _with_lab(console: Console, folder: Path, lab: str, database: str) -> tuple[Classroom, str]:

@@ -80,12 +80,17 @@ class Pool(Protocol):
 
 
 def grade_job(engine: Engine, job: Job, template: Template, limits: Limits) -> bytes:
-    """Judge one submission in this process, and return what is stored of it."""
+    """Judge one submission in this process, and return what is stored of it.
+
+    The record is stamped with the engine's level, so that nobody takes one for another later.
+    """
     nameless = replace(job.submission, flags=())
     if job.questions is None:
-        return in_bytes(job.keys, engine.grade(nameless, template, limits))
-    outcome = engine.grade(nameless, template, limits, questions=job.questions)
-    return in_bytes(job.keys, outcome)
+        outcome = engine.grade(nameless, template, limits)
+    else:
+        outcome = engine.grade(nameless, template, limits, questions=job.questions)
+    stamped = replace(outcome.result, engine=label_of(engine))
+    return in_bytes(job.keys, replace(outcome, result=stamped))
 
 
 def is_full(error: BaseException | None) -> bool:

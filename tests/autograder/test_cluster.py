@@ -24,6 +24,7 @@ from autograder.cli import app
 from autograder.errors import AutograderError
 from autograder.grading import collect_class, grade_and_record, grade_in, to_grade
 from autograder.limits import Limits
+from autograder.recorder import read_grades
 from autograder.schedule import cluster
 from autograder.schedule.engines import Recipe
 from autograder.schedule.jobs import LocalPool
@@ -237,3 +238,29 @@ def test_a_cluster_without_workers_or_with_others(
             cluster.connect(wait_for_file(lonely.file), Recipe("quick"), files)
     finally:
         lonely.close()
+
+
+@pytest.mark.slow
+def test_the_sandbox_on_a_cluster(empty: Classroom, whole: Classroom, tmp_path: Path) -> None:
+    """The real engine in a real worker, under dask's nanny as `dask worker` starts it."""
+    found = Cluster(tmp_path, 0)
+    try:
+        found.add_worker()
+        classroom = copy_of(empty, tmp_path / "class")
+        address = wait_for_file(found.file)
+        pool = cluster.connect(address, Recipe("sandbox"), classroom.release(LAB).parent)
+        assert pool.label.startswith("sandbox L")
+        template = classroom.template(LAB)
+        work, _ = to_grade(classroom, LAB, template, Limits(), engine=pool.label)
+        done = grade_in(pool, classroom, template, work, Limits())
+        assert {o.result.engine for o in done} == {pool.label}
+    finally:
+        found.close()
+    points = {
+        student: {cell: grade.score for cell, grade in grades.cells.items()}
+        for student, grades in read_grades(classroom, LAB).items()
+    }
+    assert points == {
+        student: {cell: grade.score for cell, grade in grades.cells.items()}
+        for student, grades in read_grades(whole, LAB).items()
+    }

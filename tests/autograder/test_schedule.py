@@ -18,7 +18,16 @@ import nbformat
 import pytest
 from books import snapshot, submitted_files
 from quick import SECONDS, QuickEngine, beside
-from tiny import LAB, RIGHT, answered, as_bytes, make_classroom, make_template, moodle_zip
+from tiny import (
+    LAB,
+    RIGHT,
+    answered,
+    as_bytes,
+    make_classroom,
+    make_template,
+    moodle_zip,
+    source_notebook,
+)
 
 from autograder.classroom import Classroom
 from autograder.errors import AutograderError
@@ -457,3 +466,38 @@ def test_the_second_signal_ends_at_once(classroom: Classroom) -> None:
     assert "stopped: 0 of 6 are in the gradebook; the same command goes on" in output
     assert "Traceback" not in output
     assert len(grade(classroom, QuickEngine())) == 6
+
+
+def test_new_tests_come_from_the_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_demo import write_course
+    from typer.testing import CliRunner
+
+    from autograder.cli import app
+    from autograder.schedule import engines
+
+    engine = QuickEngine()
+    monkeypatch.setitem(engines.ENGINES, "quick", lambda *recipe: engine)
+    monkeypatch.chdir(write_course(tmp_path / "course"))
+    released = answered(source_notebook(), {})
+    moodle_zip(tmp_path / "c.zip", {"ann": work_of(1, released), "bob": work_of(0, released)})
+
+    def command(*words: str) -> str:
+        outcome = CliRunner().invoke(app, list(words))
+        assert outcome.exit_code == 0, outcome.output
+        return outcome.output
+
+    command("collect", "../class", "1", "../c.zip")
+    command("grade", "../class", "1", "--engine", "quick")
+    first = read_result(Classroom(tmp_path / "class").result("bob", LAB))
+    path = Path("solutions") / f"{LAB}.py"
+    path.write_text(path.read_text().replace("double(-17) == -34", "double(-17) < 0"))
+    engine.calls.clear()
+    assert "2 unchanged" in command("grade", "../class", "1", "--engine", "quick")
+    assert engine.calls == []
+    assert f"released {LAB} again" in command(
+        "grade", "../class", "1", "--engine", "quick", "--new-tests"
+    )
+    assert asked(engine) == dict.fromkeys(("ann", "bob"), frozenset({"ex-1-1-check"}))
+    second = read_result(Classroom(tmp_path / "class").result("bob", LAB))
+    assert (first.questions[0].earned, second.questions[0].earned) == (0, 3)
+    assert first.questions[1:] == second.questions[1:]
