@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from typing import NoReturn
 
@@ -92,7 +93,7 @@ def main(
         os.setsid()  # a signal to its own group must not reach the warden
         _streams(output)
         _signals()
-        os.chdir(order.work)
+        _homes(order)
         text = _read(arguments)
         _lock(order)
         kernel.die_with_parent(signal.SIGKILL)  # a change of user forgets it
@@ -217,6 +218,14 @@ def _streams(output: int) -> None:
         stream = open(fd, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def _homes(order: Order) -> None:
+    """Below level 3 the worker's folder is also its home and where temporary files go."""
+    os.chdir(order.work)
+    if order.level < 3:
+        os.environ.update(HOME=order.work, TMPDIR=order.work)
+    tempfile.tempdir = None  # the server may have looked for one already
 
 
 def _signals() -> None:

@@ -92,7 +92,9 @@ def _devices(folder: str) -> None:
         with open(f"{folder}/{name}", "w"):
             pass
         kernel.mount(f"/dev/{name}", f"{folder}/{name}", None, _BIND)
-    os.mkdir(f"{folder}/shm", 0o755)
+    for name in ("shm", "pts"):
+        os.mkdir(f"{folder}/{name}", 0o755)
+    os.symlink("pts/ptmx", f"{folder}/ptmx")
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.symlink(f"/proc/self/fd/{number}", f"{folder}/{name}")
     os.symlink("/proc/self/fd", f"{folder}/fd")

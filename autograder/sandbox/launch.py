@@ -111,6 +111,8 @@ def environment(fonts: Path) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "PYTHONPATH": os.pathsep.join(visible.search_path()),
         "HOME": "/tmp",
+        "USER": "student",
+        "LOGNAME": "student",
         "LANG": "C.UTF-8",
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": str(fonts),

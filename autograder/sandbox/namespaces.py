@@ -20,6 +20,7 @@ FILES, WORK = "/files", "/tmp/work"
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 _NOBODY = 65534
 _SPARE_INODES = 16
+_TERMINALS = "newinstance,ptmxmode=0666,mode=0620,max=16"
 
 
 def prepare(order: Order) -> None:
@@ -32,6 +33,8 @@ def prepare(order: Order) -> None:
     nodes = order.room_files + limits.files + _SPARE_INODES
     _fresh("/tmp", room, nodes, order.keep)
     _fresh("/dev/shm", min(limits.memory_bytes, limits.disk_bytes), limits.files, ())
+    # Terminals of the server's own file system would be seen by all workers at once.
+    kernel.mount("devpts", "/dev/pts", "devpts", _NOSUID | _NOEXEC, _TERMINALS)
     kernel.mount("proc", "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     if order.files:
         shutil.copytree(FILES, WORK, symlinks=True)

@@ -60,6 +60,19 @@ class TestWorker:
         assert (files / "data" / "cells.txt").read_text() == "1 2 3"
         assert sorted(os.listdir(files)) == ["data"]
 
+    def test_home_and_temporary_files_are_its_own(self, server: ForkServer) -> None:
+        text = """
+        import getpass, tempfile
+        from pathlib import Path
+        (Path.home() / "settings").write_text("x")
+        with tempfile.NamedTemporaryFile() as file: place = os.path.dirname(file.name)
+        tell([getpass.getuser(), place, os.getcwd()])
+        """
+        (user, place, folder), ended, output = run(server, text)
+        assert (user, ended.code, output) == ("student", 0, b"")
+        assert place == ("/tmp" if server.level == 3 else folder)
+        assert not Path("/tmp/settings").exists()
+
     @pytest.mark.parametrize(
         ("text", "code", "number"),
         [

@@ -264,6 +264,29 @@ def test_other_workers_are_out_of_sight(server: ForkServer) -> None:
     assert files == []
 
 
+def test_terminals_are_private(server: ForkServer) -> None:
+    """The terminal that one worker opens is not another one's."""
+    text = """
+    import pty
+    opened = tried(pty.openpty)
+    names = []
+    with contextlib.suppress(OSError): names = sorted(os.listdir("/dev/pts"))
+    tell([opened, names])
+    channel.recv(1)
+    """
+    first, second = start(server, text), start(server, text)
+    for worker in (first, second):
+        opened, names = told(worker)
+        if server.level == 3:
+            assert (opened, names) == (0, ["0", "ptmx"])
+        else:
+            assert opened != 0
+            assert names == []
+        assert os.path.exists(f"/proc/{worker.pid}")
+    first.kill()
+    second.kill()
+
+
 def test_nothing_is_left_for_the_next_student(server: ForkServer) -> None:
     text = """
     left = []

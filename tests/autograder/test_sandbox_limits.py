@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -219,7 +220,12 @@ class TestProcesses:
                 born += 1
         tell(born)
         """
+        # What else this user runs does not count against a submission.
+        others = [subprocess.Popen(["sleep", "60"]) for _ in range(QUICK.processes)]
         answer, ended, _ = run(server, text)
+        for other in others:
+            other.kill()
+            other.wait()
         if os.geteuid() == 0 or server.level == 3:
             assert answer == QUICK.processes - 1
         else:
