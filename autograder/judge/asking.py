@@ -89,7 +89,7 @@ class Snapshot:
             parts = [self._pack(list(args), buffers), self._pack(dict(kwargs), buffers)]
             state: dict[str, Any] = {"grad": torch.is_grad_enabled()}
             if self._state is not None:
-                state |= self._state.changed(buffers)
+                state |= {"watch": True, **self._state.changed(buffers)}
             self._send([*request, *parts, state], buffers)
             while True:
                 answer, found = self._receive()
@@ -104,6 +104,8 @@ class Snapshot:
             raise self._bad("an answer of wrong form")
         kind, what, seen = answer
         self._note(seen.get("printed"), seen.get("forbidden"))
+        if seen.get("drew") is True and self._state is not None:
+            self._state.draw()
         after = None
         if seen.get("after") is not None:
             after = self._unpack(seen["after"], buffers)

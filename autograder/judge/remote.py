@@ -35,6 +35,7 @@ import numpy as np
 import torch
 
 from autograder.judge.block import Block
+from autograder.judge.generators import Generators
 from autograder.judge.shell import TimeLimit
 from autograder.judge.wire import Channel, ChannelClosed, WireError, pack, unpack
 from course.checks.student import ModuleHandle, build, gradients
@@ -126,6 +127,23 @@ class Snapshot:
         args = unpack(packed_args, buffers, **read)
         kwargs = unpack(packed_kwargs, buffers, **read)
         _restore(state, buffers)
+        before = Generators() if state.get("watch") else None
+        try:
+            return self._call(verb, target, method, args, kwargs, state, seen, out)
+        finally:
+            seen["drew"] = before is not None and bool(before.changed([]))
+
+    def _call(
+        self,
+        verb: str,
+        target: Any,
+        method: list[str],
+        args: Any,
+        kwargs: Any,
+        state: dict[str, Any],
+        seen: dict[str, Any],
+        out: list[Any],
+    ) -> Any:
         with torch.set_grad_enabled(bool(state.get("grad", True))):
             if verb == "module":
                 return getattr(self._modules[target], method[0])(*args, **kwargs)
