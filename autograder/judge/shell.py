@@ -182,6 +182,9 @@ class CellShell(InteractiveShell):
     def ask_exit(self) -> None:
         """`exit` ends nothing here: the cells below it still run."""
 
+    def enable_gui(self, gui: str | None = None) -> None:
+        """`%matplotlib inline` asks for it; there are no windows here."""
+
     def remember(self, source: str, number: int) -> str:
         """Register a cell's text for tracebacks; returns the name of its file."""
         name = self.compile.cache(source, number)

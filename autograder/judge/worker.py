@@ -31,6 +31,7 @@ from autograder.judge.wire import Channel, ChannelClosed
 
 __all__ = ["Alarm", "main"]
 
+_set_threads = torch.set_num_threads
 _INLINE = "module://matplotlib_inline.backend_inline"
 
 
@@ -51,6 +52,8 @@ class _Worker:
         self.block = Block(self.shell.user_ns)
         seed_all()
         warnings.resetwarnings()
+        # Students raise this to the number of their own cores; here it would only hit a limit.
+        torch.set_num_threads = torch.set_num_interop_threads = lambda number: None
         self._draws = False
 
     def answer(self, channel: Channel, command: list[Any]) -> list[Any]:
@@ -120,7 +123,7 @@ class _Worker:
         try:
             os.setpgid(0, 0)
             channel.close()
-            torch.set_num_threads(1)  # threads of the parent do not exist here
+            _set_threads(1)  # threads of the parent do not exist here
             self.block.add(names)
             self.block.take()  # what cells of the student compared with is no cheating
             seed_all()
