@@ -31,7 +31,19 @@ from autograder.regions import SOLUTION, regions
 
 from .labs import Lab
 
-__all__ = ["CASES", "LEAK", "Case", "Place", "Work", "abuse", "broken", "case", "cheat", "zipped"]
+__all__ = [
+    "CASES",
+    "LEAK",
+    "Case",
+    "Place",
+    "Work",
+    "abuse",
+    "bare",
+    "broken",
+    "case",
+    "cheat",
+    "zipped",
+]
 
 LEAK = "LEAKED"
 _TELL = 'def tell(what):\n    raise RuntimeError("LEA" + "KED " + str(what)[:300])\n'
@@ -113,7 +125,7 @@ class Work:
     def of(cls, lab: Lab, released: Any, source: Any, place: Place) -> Work:
         """All exercises answered with the solutions, the guilty one in other words."""
         notebook = copy.deepcopy(released)
-        solved = {cell.id: _bare(cell.source) for cell in source.cells if cell.id}
+        solved = {cell.id: bare(cell.source) for cell in source.cells if cell.id}
         for cell in notebook.cells:
             course = cell.metadata.get("nbgrader", {})
             if cell.id == lab.answer:
@@ -219,7 +231,8 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _bare(solution: str) -> str:
+def bare(solution: str) -> str:
+    """A solution without its markers."""
     marks = {line for region in regions(solution, SOLUTION) for line in region}
     lines = solution.split("\n")
     return "\n".join(line for number, line in enumerate(lines) if number not in marks).rstrip()

@@ -353,7 +353,7 @@ steal(
     end = time.monotonic() + 1
     for top in ('/work', '/home', '/root', '/srv', '/tmp', '/mnt', '/opt', '/'):
         for folder, folders, files in os.walk(top):
-            if time.monotonic() > end: break
+            if time.monotonic() > end or 'site-packages' in folder: break
             for name in files:
                 if name == 'gradebook.db' or name == '@LAB@.ipynb' or name == '08_unet.py':
                     tell(os.path.join(folder, name) + open(os.path.join(folder, name), errors='replace').read(20))
@@ -410,12 +410,11 @@ steal(
     "tests from the memory of the grader",
     body="""
     import os, pathlib
-    mine = os.getpid()
     for process in pathlib.Path('/proc').iterdir():
-        if not process.name.isdigit() or int(process.name) == mine: continue
         try:
-            if b'autograder' in (process / 'cmdline').read_bytes() and (process / 'maps').read_text():
-                with open(process / 'mem', 'rb') as memory:
+            line = (process / 'cmdline').read_bytes()
+            if any(word in line for word in (b'sleep(3000)', b'pytest', b'tests.hostile')):
+                with open(process / 'mem', 'rb'):
                     tell('opened')
         except OSError:
             pass
@@ -430,9 +429,9 @@ steal(
             path = os.readlink(f'/proc/self/fd/{number}')
         except OSError:
             continue
-        if '@ROOT@' in path or 'gradebook' in path or 'solutions' in path: tell(path)
+        if any(word in path for word in ('gradebook', 'solutions', 'source', 'submitted')): tell(path)
     for name, value in os.environ.items():
-        if '@ROOT@' in value: tell(name + value)
+        if '.db' in value or '/source' in value or '/submitted' in value: tell(name + value)
     """,
 )
 
