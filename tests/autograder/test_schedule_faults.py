@@ -204,3 +204,24 @@ def test_students_with_odd_names(tmp_path: Path) -> None:
     assert {"O'Brien; DROP TABLE grade;--", "-rf", "Ω\u200b𝒳 \U0001f600", "…"} <= names
     assert outside == sorted(p for p in tmp_path.rglob("*") if classroom.root not in p.parents)
     assert run(classroom.root) == (0, "")
+
+
+def test_a_machine_that_cannot_lock_students_in(
+    fresh: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_cluster import line_of
+
+    from autograder.sandbox import SandboxError, ladder
+
+    def no_box() -> None:
+        raise SandboxError("no box of this machine holds:\n  level 3\n  level 2")
+
+    monkeypatch.setattr(ladder, "best", no_box)
+    code, line = line_of("grade", fresh.root, LAB)
+    assert code == 1
+    assert "this machine cannot lock students' code in; to mend it: " in line
+    assert line.endswith("students' code runs with your rights: --engine kernel")
+    code, line = line_of("grade", fresh.root, LAB, "--sandbox", "L9")
+    assert code == 2
+    assert "no sandbox level 'L9'; there is L3: namespaces" in line
+    assert not (fresh.state(LAB) / "results").exists()
