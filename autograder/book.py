@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autograder.errors import AutograderError
+from autograder.finish import Finish, remarks_in, scores_in
 
 if TYPE_CHECKING:
     from autograder.classroom import Classroom
 
-__all__ = ["Book", "NotTaken"]
-
-
-class NotTaken(AutograderError):
-    """nbgrader does not take one notebook; the others can still be written."""
+__all__ = ["Book"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,8 @@ class Book:
     """
 
     def __init__(self, classroom: Classroom, lab: str) -> None:
-        from nbconvert.preprocessors import ClearMetadataPreprocessor
         from nbgrader.api import MissingEntry
-        from nbgrader.preprocessors import (
-            AssignLatePenalties,
-            CheckCellMetadata,
-            IgnorePattern,
-            LimitOutput,
-        )
+        from nbgrader.preprocessors import AssignLatePenalties
 
         self._gradebook = classroom.gradebook()
         try:
@@ -63,17 +54,13 @@ class Book:
             ) from None
         self._assignment, self._ours = assignment.id, ours.id
         self._due = assignment.duedate
-        self._kernelspec = json.loads(ours.kernelspec) if ours.kernelspec else None
+        kernelspec = json.loads(ours.kernelspec) if ours.kernelspec else None
         self._cells = {notebook.id: _cells_of(notebook) for notebook in assignment.notebooks}
         self._gradebook.db.rollback()
         self._gradebook.db.expunge_all()
-        options = {"config": classroom.config, "log": classroom.log(lab)}
-        # The steps that nbgrader takes behind the execution, each as the class configures it.
-        steps = (IgnorePattern, ClearMetadataPreprocessor, LimitOutput)
-        self._steps = [step(**options) for step in steps]
-        self._check = CheckCellMetadata(**options)
-        self._valid: set[str] = set()
-        self._late = AssignLatePenalties(**options)
+        config, log = classroom.config, classroom.log(lab)
+        self._finish = Finish(config, log, kernelspec, self._cells[self._ours].checksums)
+        self._late = AssignLatePenalties(config=config, log=log)
         self._late.init_plugin()
 
     def close(self) -> None:
@@ -81,34 +68,8 @@ class Book:
         self._gradebook.close()
 
     def finished(self, notebook: Any) -> Any:
-        """The notebook as nbgrader would keep it: its kernel, its checksums, its limits.
-
-        Args:
-            notebook: executed; it is changed.
-
-        Raises:
-            NotTaken: nbgrader's metadata in it is not valid.
-        """
-        from nbgrader.nbgraderformat import ValidationError
-
-        checksums = self._cells[self._ours].checksums
-        if self._kernelspec:
-            notebook.metadata["kernelspec"] = dict(self._kernelspec)
-        for cell in notebook.cells:
-            course = cell.metadata.get("nbgrader", {})
-            if course.get("grade_id") in checksums:
-                course["checksum"] = checksums[course["grade_id"]]
-        for step in self._steps:
-            notebook, _ = step(notebook, {})
-        # nbgrader looks at kinds and metadata only, which are ours, so mostly the same as before.
-        kinds = json.dumps([[c.cell_type, c.metadata.get("nbgrader")] for c in notebook.cells])
-        if kinds not in self._valid:
-            try:
-                self._check.preprocess(notebook, {})
-            except ValidationError as error:
-                raise NotTaken(f"nbgrader does not take this notebook: {error}") from error
-            self._valid.add(kinds)
-        return notebook
+        """The notebook as nbgrader would keep it, see `autograder.finish`."""
+        return self._finish(notebook)
 
     def write(self, student: str, name: str, when: str, notebook: Any) -> None:
         """Write one submission, whole or not at all.
@@ -118,7 +79,7 @@ class Book:
             when: handed in, "YYYY-MM-DD HH:MM:SS" in UTC, or "" where it is not known.
             notebook: see `finished`.
         """
-        scores, remarks = _scores(notebook), _remarks(notebook)
+        scores, remarks = scores_in(notebook), remarks_in(notebook)
         with self._transaction():
             self._write_student(student, name)
             submission = self._write_submission(student, when)
@@ -290,25 +251,3 @@ def _cells_of(notebook: Any) -> _Cells:
         {cell.name: cell.id for cell in commented},
         {cell.name: cell.checksum for cell in notebook.source_cells},
     )
-
-
-def _scores(notebook: Any) -> dict[str, float | None]:
-    """Grade id → points by nbgrader's own rule, None where a person decides."""
-    from nbgrader import utils
-
-    graded = [cell for cell in notebook.cells if utils.is_grade(cell)]
-    return {c.metadata.nbgrader.grade_id: utils.determine_grade(c)[0] for c in graded}
-
-
-def _remarks(notebook: Any) -> dict[str, str | None]:
-    """Grade id → "No response." for an answer that nobody touched, else None."""
-    from nbgrader import utils
-
-    remarks = {}
-    for cell in notebook.cells:
-        if utils.is_solution(cell) or utils.is_task(cell):
-            course = cell.metadata.nbgrader
-            same = course.get("checksum") == utils.compute_checksum(cell)
-            empty = same and not utils.is_task(cell)
-            remarks[course.grade_id] = "No response." if empty else None
-    return remarks

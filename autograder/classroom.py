@@ -17,37 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autograder.class_config import config_text
 from autograder.database import check_database, hold_database, make_database, normal_url, quiet
 from autograder.errors import AutograderError
 from autograder.records import write_whole
 from autograder.template import Template, read_template
 
 __all__ = ["Classroom", "create_classroom", "open_classroom"]
-
-CONFIG = '''\
-"""nbgrader's configuration of this class; JupyterLab reads it when it is started in this folder."""
-
-from pathlib import Path
-
-c = get_config()  # noqa: F821
-root = Path(__file__).resolve().parent
-
-c.CourseDirectory.root = str(root)
-c.CourseDirectory.course_id = "class"
-c.Exchange.root = str(root / ".autograder" / "exchange")
-c.Exchange.cache = str(root / ".autograder" / "cache")
-# Feedback that is made in formgrader keeps hidden tests hidden too.
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
-    "autograder.recorder.WithoutHiddenTests",
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
-'''
-
-_DATABASE = """
-# A password belongs into ~/.pgpass or PGPASSWORD.
-c.CourseDirectory.db_url = "{url}"
-"""
 
 
 @dataclass(frozen=True)
@@ -276,15 +252,8 @@ def create_classroom(root: Path, database: str = "") -> Classroom:
         raise AutograderError(f"{root} is a file, not a folder", code=2)
     if root.is_dir() and any(root.iterdir()):
         return open_classroom(root, database)
-    text = CONFIG + (_DATABASE.format(url=_without_password(database)) if database else "")
+    text = config_text(database)
     # nbgrader wants its exchange to be there, even where a learning platform takes its place.
     (root / ".autograder" / "exchange").mkdir(parents=True, exist_ok=True)
     write_whole(root / "nbgrader_config.py", text)
     return Classroom(root.resolve(), database)
-
-
-def _without_password(database: str) -> str:
-    """A password does not go into a file that is copied and shared; ~/.pgpass holds it."""
-    from sqlalchemy import make_url
-
-    return make_url(normal_url(database))._replace(password=None).render_as_string(False)

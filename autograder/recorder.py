@@ -18,11 +18,12 @@ from typing import Any
 
 from nbgrader.preprocessors import ClearHiddenTests
 
-from autograder.book import Book, NotTaken
+from autograder.book import Book
 from autograder.classroom import Classroom
 from autograder.database import quiet
 from autograder.errors import AutograderError
 from autograder.execution import Outcome
+from autograder.finish import NotTaken
 from autograder.grades import Grade, Grades, read_grades
 from autograder.records import write_result, write_whole
 from autograder.schedule.jobs import is_full

@@ -19,10 +19,10 @@ from nbformat import v4
 from quick import QuickEngine
 from tiny import LAB, RIGHT, answered, as_bytes, cell_of, make_classroom
 
-from autograder.book import NotTaken
 from autograder.classroom import Classroom
 from autograder.errors import AutograderError
 from autograder.execution import Outcome, Submission
+from autograder.finish import NotTaken
 from autograder.limits import Limits
 from autograder.recorder import Recorder, read_grades
 from autograder.records import Result
