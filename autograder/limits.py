@@ -31,7 +31,7 @@ class Limits:
     check_seconds: float = 60.0
     total_seconds: float = 600.0
     memory_bytes: int = 4 * 2**30
-    processes: int = 64
+    processes: int = 32
     file_bytes: int = 64 * 2**20
     disk_bytes: int = 256 * 2**20
     files: int = 10_000

@@ -44,10 +44,14 @@ def full(order: Order) -> str:
 
 
 def kill_all(order: Order) -> int:
-    """Kill every descendant of this warden below level 3; how many lived.
+    """Kill every descendant of this warden; how many lived.
 
     Where possible in one step, which a family that forks faster than it is killed cannot outrun.
     """
+    if order.level == 3:
+        if os.getpid() == 1:  # all that this namespace holds, but for its first process: this one
+            os.kill(-1, signal.SIGKILL)
+        return 0
     family = [pid for pid in children(os.getpid()) if alive(pid)]
     if family and order.uid is not None:
         helper = os.fork()

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from autograder.sandbox import box, kernel
 from autograder.sandbox.order import Order
-from autograder.sandbox.tree import alive
+from autograder.sandbox.tree import alive, children
 from autograder.sandbox.wire import send
 
 __all__ = ["main"]
@@ -64,17 +64,20 @@ def main(
 def _see_through(order: Order, worker: int, line: socket.socket, server: int) -> None:
     pidfd = os.pidfd_open(worker)
     poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.register(line, select.POLLIN)
-    if server:
-        poll.register(server, select.POLLIN)
-    status: int | None = None
+    for fd in (pidfd, line.fileno(), *([server] if server else [])):
+        poll.register(fd, select.POLLIN)
+    left, status = 0, None
     while status is None:
-        ready = {fd for fd, _ in poll.poll(_REAP_MILLISECONDS)}
-        if ready - {pidfd}:  # the grader speaks or is gone, or the server is: the end
-            os.kill(worker, signal.SIGKILL)
+        ready = {fd for fd, _ in poll.poll(_REAP_MILLISECONDS)} - {pidfd}
+        if ready:  # the grader speaks or is gone, or the server is: the end
+            left = max(left, _left(worker))
+            box.kill_all(order)  # all at once: in a crowd, one after the other takes long
+            for fd in ready:  # said once is enough, and the dying need the processor
+                poll.unregister(fd)
         status = _reap(worker)
-    left = _left() if order.level == 3 else _kill_children(order)
+    left = max(left, _left(worker))
+    if order.level < 3:
+        _kill_children(order)
     send(line, {"exit": os.waitstatus_to_exitcode(status), "left": left, "full": box.full(order)})
 
 
@@ -92,19 +95,15 @@ def _reap(worker: int) -> int | None:
             found = status
 
 
-def _left() -> int:
-    """How many processes of this namespace live besides this one, the dead not counted."""
-    return sum(alive(int(name)) for name in os.listdir("/proc") if name.isdigit()) - 1
+def _left(worker: int) -> int:
+    """How many others of the worker's family live, the dead not counted."""
+    return sum(alive(pid) for pid in children(os.getpid()) if pid != worker)
 
 
-def _kill_children(order: Order) -> int:
+def _kill_children(order: Order) -> None:
     """Kill all descendants; orphans come to this process, so in the end all are children."""
-    left = 0
     for _ in range(_ROUNDS):
-        family = box.kill_all(order)
-        left = max(left, family)
+        if not box.kill_all(order):
+            return
         _reap(-1)
-        if not family:
-            return left
     print("processes that cannot be killed are left", file=sys.stderr)
-    return left

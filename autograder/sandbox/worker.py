@@ -134,9 +134,9 @@ class Worker:
             )
         if self._error:
             return self._error
-        if self._gone:
-            return "it ended before it was ready"
-        return "" if done else "it did not come up in time"
+        if done and self.pid:  # it may have ended already: that is the submission's business
+            return ""
+        return "it ended before it was ready" if done else "it did not come up in time"
 
     def _heard(self, message: Message | None) -> None:
         with self._changed:

@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from autograder.limits import Limits
-from autograder.sandbox import DEFAULT_PRELOAD, ForkServer, SandboxError, ladder, launch, tree
+from autograder.sandbox import (
+    DEFAULT_PRELOAD,
+    ForkServer,
+    SandboxError,
+    Worker,
+    ladder,
+    launch,
+    tree,
+)
 from autograder.sandbox.probes import Probe, Report
 from tests.autograder.sandboxes import BOXES, QUICK, name, open_box, run, start, told
 
@@ -122,6 +130,20 @@ class TestWorker:
         worker.kill()
         assert worker.wait(0).code is None
         assert worker.usage().processes == 0
+
+    def test_one_that_is_gone_at_once_was_started_all_the_same(
+        self, server: ForkServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A crash in the first line is the submission's, not the grader's."""
+        slow = Worker._until_ready
+
+        def later(worker: Worker, timeout: float) -> str:
+            worker.wait(10)
+            return slow(worker, timeout)
+
+        monkeypatch.setattr(Worker, "_until_ready", later)
+        _, ended, _ = run(server, "os._exit(9)")
+        assert ended.code == 9
 
     def test_signals_and_streams_are_as_in_a_fresh_python(self, server: ForkServer) -> None:
         text = """
