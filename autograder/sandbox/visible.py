@@ -16,9 +16,10 @@ from pathlib import Path
 
 from autograder.errors import AutograderError
 
-__all__ = ["PACKAGES", "folders", "package_folders", "search_path"]
+__all__ = ["PACKAGES", "folders", "links", "package_folders", "search_path"]
 
 PACKAGES = ("autograder", "course")
+_MOST_STEPS = 400
 _SYSTEM = (
     "/usr",
     "/bin",
@@ -61,9 +62,11 @@ def folders(readable: Iterable[Path] = ()) -> list[str]:
             that a submission could read other people's work.
     """
     wished = [*_SYSTEM, *map(str, _python()), *map(str, package_folders())]
-    wished += [os.path.abspath(path) for path in readable]
+    for path in map(os.path.abspath, readable):
+        wished += [os.path.realpath(path), *map(str, links(Path(path)))]
     there = [path for path in dict.fromkeys(wished) if os.path.lexists(path)]
-    for path in there:
+    real = [path for path in there if not os.path.islink(path)]
+    for path in real:
         for private in (Path.home(), Path(tempfile.gettempdir())):
             if path not in _SYSTEM and private.resolve().is_relative_to(Path(path).resolve()):
                 raise AutograderError(
@@ -73,21 +76,33 @@ def folders(readable: Iterable[Path] = ()) -> list[str]:
     return [
         path
         for path in there
-        if not any(path != other and path.startswith(f"{other}/") for other in there)
-        or os.path.islink(path)
+        if not any(path != other and path.startswith(f"{other}/") for other in real)
     ]
+
+
+def links(path: Path) -> Iterator[Path]:
+    """The links on the way to a path, which must lead there inside a box, too.
+
+    uv and pyenv name versions by links, and a virtual environment links to its interpreter. A link
+    shows nothing by itself: what it leads to is bound by its real name or not at all.
+    """
+    place, parts = Path("/"), list(path.parts[1:])
+    for _ in range(_MOST_STEPS):
+        if not parts:
+            return
+        place /= parts.pop(0)
+        if place.is_symlink():
+            yield place
+            target = os.path.normpath(place.parent / place.readlink())
+            place, parts = Path("/"), [*Path(target).parts[1:], *parts]
 
 
 def _python() -> Iterator[Path]:
     """The interpreter, its environment, and the user's own packages if they are in use."""
-    yield Path(sys.base_prefix).resolve()
-    yield Path(sys.base_exec_prefix).resolve()
-    yield Path(sys.prefix)
+    used = [Path(sys.base_prefix), Path(sys.base_exec_prefix), Path(sys.prefix)]
     if site.ENABLE_USER_SITE:
-        yield Path(site.getusersitepackages())
-    # uv and pyenv name versions by links: each link on the way must resolve inside the box too.
-    link = Path(sys.executable)
-    while link.is_symlink():
-        target = Path(os.path.normpath(link.parent / link.readlink()))
-        yield target.parent.parent
-        link = target
+        used.append(Path(site.getusersitepackages()))
+    for path in used:
+        yield path.resolve()
+    for path in (*used, Path(sys.executable)):
+        yield from links(path)

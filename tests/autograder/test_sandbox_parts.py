@@ -16,6 +16,7 @@ import pytest
 from autograder.errors import AutograderError
 from autograder.sandbox import ladder, landlock, launch, outer, seccomp, tree, visible, wire
 from autograder.sandbox.seccomp import _NUMBERS, program
+from tests.autograder.sandboxes import open_box
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
@@ -185,6 +186,51 @@ class TestVisible:
         seen = visible.folders([tmp_path / "a", inner])
         assert str(tmp_path / "a") in seen
         assert str(inner) not in seen
+
+    def test_links_on_the_way(self, tmp_path: Path) -> None:
+        real = tmp_path / "python-3.11.7"
+        (real / "bin").mkdir(parents=True)
+        (real / "bin" / "python3").touch()
+        (tmp_path / "python-3.11").symlink_to(real.name)
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").symlink_to("../python-3.11/bin/python3")
+        (tmp_path / "loop").symlink_to("loop")
+        here = [
+            path for path in visible.links(tmp_path / "bin" / "python") if tmp_path in path.parents
+        ]
+        assert here == [tmp_path / "bin" / "python", tmp_path / "python-3.11"]
+        assert len(list(visible.links(tmp_path / "loop"))) < 1000
+
+    def test_a_link_opens_nothing_by_itself(self, tmp_path: Path) -> None:
+        """The interpreter's link in ~/.local/bin must not show ~/.local."""
+        (tmp_path / "secret").mkdir()
+        (tmp_path / "link").symlink_to("secret")
+        seen = visible.folders([tmp_path / "link"])
+        assert str(tmp_path / "secret") in seen  # asked for by name
+        assert str(tmp_path / "link") in seen
+        assert str(tmp_path) not in seen
+
+    @pytest.mark.parametrize("box", [(3, "bwrap"), (3, "unshare"), (2, None)], ids=str)
+    def test_an_environment_behind_links(self, box: tuple[int, str | None], tmp_path: Path) -> None:
+        with open_box(box, tmp_path / "cache"):
+            pass
+        (tmp_path / "alias").symlink_to(os.path.realpath(sys.base_prefix))
+        python = tmp_path / "alias" / "bin" / f"python3.{sys.version_info[1]}"
+        made = [str(python), "-m", "venv", "--without-pip", "--symlinks", str(tmp_path / "venv")]
+        subprocess.run(made, check=True)
+        text = (
+            "import sys; from autograder.sandbox.probes import try_level\n"
+            f"report = try_level(*{box!r})\n"
+            "print(report.held, sys.prefix, report)"
+        )
+        done = subprocess.run(
+            [str(tmp_path / "venv" / "bin" / "python"), "-c", text],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(seccomp.__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.startswith(f"True {tmp_path / 'venv'}"), done.stdout
 
     def test_parents_come_outermost_first(self) -> None:
         assert outer.parents(["/a/b/c", "/a/d"]) == ["/a", "/a/b"]
