@@ -195,6 +195,9 @@ def grade_in(
         stopping: asked before new work is begun.
         again: judge what was judged before, too.
 
+    Returns:
+        What was recorded, in this order, without the notebooks.
+
     Raises:
         AutograderError: the tests are broken, another command is at work, the gradebook or the
             disk takes no more, or the run was stopped. What was recorded stays.
@@ -217,7 +220,8 @@ def grade_in(
             _prove(run, classroom, template, ring, journal, events, again=again)
             with closing(run.outcomes(submissions)) as outcomes:
                 for outcome, source in outcomes:
-                    done.append(_record(recorder, outcome))
+                    # A class's notebooks, pictures and all, are too much to hold in memory.
+                    done.append(replace(_record(recorder, outcome), rebuilt=None, notebook=None))
                     events.recorded(done[-1], source)
                     watch(done[-1])
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from autograder.execution import Outcome, Submission, ungraded
 from autograder.limits import Limits
 from autograder.schedule.events import EventLog
 from autograder.schedule.jobs import Done, Job, Pool, is_full
-from autograder.schedule.keys import Keyring
+from autograder.schedule.keys import Keyring, Keys
 from autograder.schedule.merge import merge
 from autograder.schedule.stopping import Stopping
 from autograder.schedule.store import Store, Stored, in_bytes, out_of_bytes
@@ -62,7 +62,7 @@ class Run:
         for submission in submissions:
             groups[self._ring.of(submission.data).whole].append(submission)
         jobs: list[Job] = []
-        earlier: dict[str, Stored] = {}
+        earlier: dict[str, Keys] = {}
         for whole, same in groups.items():  # two who hand in the same bytes are judged once
             keys = self._ring.of(same[0].data)
             known = None if self._again else self._store.get(keys)
@@ -71,7 +71,7 @@ class Run:
                 continue
             near = None if self._again else self._store.nearest(keys)
             if near:
-                earlier[whole] = near
+                earlier[whole] = near.keys
             jobs.append(Job(same[0], keys, near and keys.changed(near.keys)))
         working = self._pool.run(
             jobs,
@@ -94,7 +94,7 @@ class Run:
             yield stored.named(submission), source
 
     def _finish(
-        self, done: Done, same: Sequence[Submission], earlier: Stored | None
+        self, done: Done, same: Sequence[Submission], earlier: Keys | None
     ) -> Generator[tuple[Outcome, str], None, None]:
         """Keep what came back, and give it to everyone who handed in these bytes."""
         if done.error:
@@ -104,8 +104,13 @@ class Run:
             return
         data = done.data
         if earlier and done.job.questions is not None:
-            new = out_of_bytes(data)
-            outcome = merge(earlier, Outcome(new.result, notebook=new.notebook), done.job.questions)
+            old, new = self._store.get(earlier), out_of_bytes(data)
+            if old is None:
+                raise AutograderError(
+                    "an earlier result has vanished from the class folder while it was needed: "
+                    "the same command goes on"
+                )
+            outcome = merge(old, Outcome(new.result, notebook=new.notebook), done.job.questions)
             data = in_bytes(done.job.keys, outcome)
         try:
             stored = self._store.put(data)
