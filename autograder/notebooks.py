@@ -64,7 +64,7 @@ def read_notebook(data: bytes) -> StudentNotebook:
     """
     found = _parse(data)
     version = found.get("nbformat")
-    version = version if isinstance(version, int) and 0 < version < 100 else 0
+    version = version if type(version) is int and 0 < version < 100 else 0
     cells = [_cell(raw) for raw in _raw_cells(found)]
     if (size := sum(len(cell.source) for cell in cells)) > _MOST_TEXT:
         raise ValueError(f"holds {size / 2**20:.0f} MB of text, at most {_MOST_TEXT // 2**20} MB")
