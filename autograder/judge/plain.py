@@ -24,7 +24,7 @@ def _words(text: str) -> frozenset[str]:
 _MODULES = _words("""
     __future__ abc bisect cmath collections copy course dataclasses decimal enum fractions
     functools heapq itertools math matplotlib numbers numpy random re scipy skimage statistics
-    string time torch torchvision typing warnings textwrap secrets
+    time torch torchvision typing warnings textwrap
 """)
 _BUILTINS = _words("""
     eval exec compile open globals locals vars getattr setattr delattr dir breakpoint input help
@@ -35,8 +35,10 @@ _ATTRIBUTES = _words("""
     pathlib linecache traceback threading modules multiprocessing socket signal runpy pkgutil
     code ast dis tempfile load loads save dump dumps open fromfile tofile memmap hub from_file
     jit compile ops library fx distributed testing checks attrgetter methodcaller operator f2py
-    ctypeslib cpp_extension package export getsource eval exec savefig set_trace weakref
-    contextvars
+    ctypeslib cpp_extension package export getsource savefig set_trace weakref contextvars
+    bltns distutils use switch_backend savetxt load_library Formatter get_field vformat
+    get_type_hints ForwardRef singledispatch singledispatchmethod make_dataclass update_wrapper
+    wraps benchmark Timer timeit copyreg keyword
 """)
 _DUNDERS = _words("""
     __init__ __call__ __len__ __getitem__ __iter__ __next__ __name__ __repr__ __eq__
@@ -74,6 +76,8 @@ def _plain_node(node: ast.AST) -> bool:
         return _plain_name(node.attr, own)
     if isinstance(node, ast.Name):
         return node.id not in _BUILTINS and not node.id.startswith("__")
+    if isinstance(node, ast.Constant):
+        return not (isinstance(node.value, str) and "__" in node.value)  # names for `getattr`
     if isinstance(node, ast.MatchClass):
         return all(map(_plain_name, node.kwd_attrs))
     return True
@@ -87,6 +91,6 @@ def _plain_module(name: str) -> bool:
 def _plain_name(name: str, own: bool = False) -> bool:
     if name.startswith("__"):
         return name in _DUNDERS
-    if name in _ATTRIBUTES or name.startswith(_INNER):
+    if name in _ATTRIBUTES or name in _BUILTINS or name.startswith(_INNER):
         return False
     return own or not name.startswith("_")

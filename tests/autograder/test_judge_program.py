@@ -117,6 +117,11 @@ def test_real_answers_are_plain(number):
         "from . import x",
         "from numpy import ctypeslib",
         "import importlib as math",
+        "functools.update_wrapper(f, g, ('__code__',))",
+        "functools.partial(x, '__code__')",
+        "enum.bltns.getattr",
+        "typing.get_type_hints(f)",
+        "import string",
     ],
 )
 def test_what_looks_into_the_interpreter_is_not_plain(text):
@@ -133,6 +138,7 @@ def test_what_looks_into_the_interpreter_is_not_plain(text):
         "import matplotlib.pyplot as plt\nplt.plot([1])",
         "f'{x:.3f}'",
         "@functools.lru_cache\ndef f(n): return f(n - 1)",
+        "import random, time, re\nrandom.random()",
     ],
 )
 def test_what_students_write_is_plain(text):
