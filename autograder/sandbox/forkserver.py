@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from autograder.limits import Limits
 from autograder.sandbox import ladder, wire
 from autograder.sandbox.box import DEVICES
 from autograder.sandbox.failure import SandboxError
+from autograder.sandbox.folders import make_folder, make_work, remove
 from autograder.sandbox.launch import environment, prepare, worker_user
 from autograder.sandbox.watch import Watch
 from autograder.sandbox.worker import Worker
@@ -35,7 +33,6 @@ DEFAULT_PRELOAD = (
 _START_SECONDS = 180.0
 _WORKER_SECONDS = 60.0
 _END_SECONDS = 10.0
-_PREFIX = "autograder-box-"
 
 
 class ForkServer:
@@ -97,9 +94,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._closed = False
         cache.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-        self._folder.chmod(0o711)  # workers may be other users: they pass through to their own
+        self._folder = make_folder()
         self._log = open(self._folder / "server.log", "w+b")  # noqa: SIM115
         try:
             self._setup = prepare(
@@ -152,7 +147,7 @@ class ForkServer:
     ) -> tuple[Worker, bool]:
         """Ask the server for a worker; whether it was there to hear it."""
         uid = worker_user()
-        work = self._work(slot, uid)
+        work = None if self.level == 3 else make_work(self._folder, slot, self._setup.files, uid)
         order = self._setup.order(target, limits, str(work or ""), uid, self.slots, self.forks)
         with contextlib.ExitStack() as theirs:
             ours, channel = socket.socketpair()
@@ -184,7 +179,7 @@ class ForkServer:
         for janitor in self._janitors:
             janitor.join()
         self._log.close()
-        _remove(self._folder)
+        remove(self._folder)
 
     def __enter__(self) -> ForkServer:
         return self
@@ -269,43 +264,8 @@ class ForkServer:
 
     def _free(self, slot: int, work: Path | None) -> None:
         if work is not None:  # a million files take long, and this is the thread of the watch
-            janitor = threading.Thread(target=_remove, args=(work,), daemon=True)
+            janitor = threading.Thread(target=remove, args=(work,), daemon=True)
             janitor.start()
             self._janitors = [one for one in self._janitors if one.is_alive()] + [janitor]
         with self._lock:
             self._busy.discard(slot)
-
-    def _work(self, slot: int, uid: int | None) -> Path | None:
-        """A folder for one worker, below level 3, where it has no file system of its own."""
-        if self.level == 3:
-            return None
-        work = self._folder / f"{slot}-{time.monotonic_ns()}"
-        if self._setup.files is not None:
-            shutil.copytree(self._setup.files, work, symlinks=True)
-        else:
-            work.mkdir()
-        if uid is not None:
-            for path in (work, *work.rglob("*")):
-                os.chown(path, uid, uid, follow_symlinks=False)
-        work.chmod(0o700)
-        return work
-
-
-def _clear_leftovers() -> None:
-    """Delete the folders of graders that were killed before they could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}[0-9]*-*"):
-        pid = int(folder.name.removeprefix(_PREFIX).partition("-")[0])
-        with contextlib.suppress(OSError):
-            if folder.lstat().st_uid == os.geteuid() and not os.path.exists(f"/proc/{pid}"):
-                _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder, also one in which a submission has closed folders to us."""
-    for place, names, _ in os.walk(folder):
-        for name in names:
-            path = f"{place}/{name}"
-            with contextlib.suppress(OSError):
-                if not os.path.islink(path):  # a link would have us change what it points to
-                    os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)

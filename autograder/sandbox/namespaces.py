@@ -40,6 +40,7 @@ def prepare(order: Order) -> None:
         shutil.copytree(FILES, WORK, symlinks=True)
     else:
         os.mkdir(WORK)
+    os.chmod(WORK, 0o700)  # the copy of a folder that was closed to writing must be open
     if order.uid is not None:
         for folder, _, names in os.walk(WORK):
             for path in (folder, *(f"{folder}/{name}" for name in names)):

@@ -39,6 +39,27 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("box", BOXES, ids=name)
+def test_files_that_are_closed_to_writing(box: tuple[int, str | None], tmp_path: Path) -> None:
+    """Its own copy may be added to and cleared away, whatever the modes of the original."""
+    files = tmp_path / "files"
+    (files / "data").mkdir(parents=True)
+    (files / "data" / "cells.txt").write_text("1")
+    for path in (files / "data" / "cells.txt", files / "data", files):
+        path.chmod(0o555)
+    with open_box(box, tmp_path / "cache", files=files) as server:
+        text = """
+        open("new", "w").close()
+        tell([sorted(os.listdir(".")), open("data/cells.txt").read()])
+        """
+        assert run(server, text)[0] == [["data", "new"], "1"]
+        folder = server._folder
+        assert folder.exists()
+    assert not folder.exists()
+    for path in (files, files / "data"):
+        path.chmod(0o755)
+
+
 @pytest.fixture(scope="module", params=BOXES, ids=name)
 def server(
     request: pytest.FixtureRequest, files: Path, tmp_path_factory: pytest.TempPathFactory
