@@ -1,14 +1,13 @@
 """Outside the box: the student's process, as a check sees it.
 
 Everything that comes from there is taken apart and checked here; `Broken` ends the check where the
-other side does not keep to the protocol, died, or took too long.
+other side does not keep to the protocol or died.
 """
 
 from __future__ import annotations
 
 import builtins
 import linecache
-import time
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ _LAST_LINE = 100_000
 
 
 class Broken(BaseException):
-    """The snapshot died, ran out of time, or said something that the protocol does not know.
+    """The snapshot died, ran out of time, or said what the protocol does not know.
 
     No `Exception`, so that it ends the whole check cell, as a dead kernel would.
 
@@ -43,18 +42,16 @@ class Snapshot:
     """The student's process, as the check sees it.
 
     Args:
-        channel: to the snapshot.
-        seconds: until which all of the check must be done, by the clock.
+        channel: to the snapshot. Whoever runs the check interrupts it when its time is over.
         seeds: whether the check may seed the generators, which must then count there too.
 
     Attributes:
         forbidden: calls that the block refused, since they were last taken.
     """
 
-    def __init__(self, channel: Channel, seconds: float, *, seeds: bool = True) -> None:
+    def __init__(self, channel: Channel, *, seeds: bool = True) -> None:
         self.forbidden: list[Violation] = []
         self._channel = channel
-        self._stop_at = time.monotonic() + seconds
         self._callables: list[Spy] = []
         self._state = Generators() if seeds else None
         self._depth = 0
@@ -204,27 +201,22 @@ class Snapshot:
 
     def _send(self, message: Any, buffers: list[Any]) -> None:
         try:
-            self._channel.send(message, buffers, self._left())
-        except (ChannelClosed, TimeoutError) as error:
-            raise self._gone(error) from error
+            self._channel.send(message, buffers)
+        except ChannelClosed as error:
+            raise self._gone() from error
 
     def _receive(self) -> tuple[list[Any], list[bytes]]:
         try:
-            answer, buffers = self._channel.receive(self._left())
-        except (ChannelClosed, TimeoutError) as error:
-            raise self._gone(error) from error
+            answer, buffers = self._channel.receive()
+        except ChannelClosed as error:
+            raise self._gone() from error
         except WireError as error:
             raise self._bad(str(error)) from error
         if type(answer) is not list or not answer:
             raise self._bad("an answer of wrong form")
         return answer, buffers
 
-    def _left(self) -> float:
-        return max(0.01, self._stop_at - time.monotonic())
-
-    def _gone(self, error: Exception) -> Broken:
-        if isinstance(error, TimeoutError):
-            return Broken("TimeLimit", "the check was stopped")
+    def _gone(self) -> Broken:
         return Broken("KernelDied", "the Python process ended in this check")
 
     def _bad(self, text: str) -> Broken:

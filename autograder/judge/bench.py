@@ -166,7 +166,7 @@ def _work(fd: int) -> NoReturn:
             # A C function that hangs hears no signal; this thread ends the process all the same.
             faulthandler.dump_traceback_later(job.seconds + _SPARE_SECONDS, exit=True)
             with socket.socket(fileno=files[0]) as stream:
-                verdict = run_check(job, Channel(stream))
+                verdict = run_check(job, Channel(stream, ahead=True))
             faulthandler.cancel_dump_traceback_later()
             channel.send(vars(verdict))
     finally:

@@ -71,7 +71,7 @@ def run_check(job: Job, channel: Channel) -> Verdict:
     """
     verdict = Verdict()
     seeds = any("seed" in text for text in (job.text, *job.before))
-    snapshot = Snapshot(channel, job.seconds, seeds=seeds)
+    snapshot = Snapshot(channel, seeds=seeds)
     names = Names(snapshot, frozenset(job.theirs))
     shell = CellShell.make()
     shell.user_ns, shell.execution_count = names, job.count
@@ -81,7 +81,7 @@ def run_check(job: Job, channel: Channel) -> Verdict:
     if job.folder:
         os.chdir(job.folder)
     signal.signal(signal.SIGALRM, _ring)
-    signal.setitimer(signal.ITIMER_REAL, job.seconds)
+    signal.setitimer(signal.ITIMER_REAL, job.seconds, 1.0)  # again, where the first is lost
     with shell.capturing(job.most_bytes) as capture:
         try:
             for source in job.before:

@@ -46,11 +46,15 @@ class SandboxEngine:
         jobs: how many submissions are graded at a time.
         server: a fork server to use instead of an own one.
 
+    Attributes:
+        level: the rung as a word, such as "L3", once it is known.
+
     Raises:
         AutograderError: by `grade`, where no box can be made here.
     """
 
     name = "sandbox"
+    level = ""
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class SandboxEngine:
         jobs: int = 1,
         server: ForkServer | None = None,
     ) -> None:
+        self.level = f"L{level}" if level else ""
         self._level, self._files, self._cache, self._jobs = level, files, cache, jobs
         self._server, self._bench = server, None
         self._lock = threading.Lock()
@@ -71,6 +76,7 @@ class SandboxEngine:
         submission: Submission,
         template: Template,
         limits: Limits,
+        *,
         questions: frozenset[str] | None = None,
     ) -> Outcome:
         """See `Engine.grade`."""
@@ -138,6 +144,7 @@ class SandboxEngine:
                     preload=(*_IN_THE_BOX, *imports, *_READY),
                     slots=2 * self._jobs,
                 )
+                self.level = f"L{self._server.level}"
             if self._bench is None:
                 self._bench = Bench(preload=imports, cache=self._cache)
             return self._server, self._bench

@@ -24,7 +24,7 @@ __all__ = ["Channel", "ChannelClosed", "Opaque", "WireError", "crossed", "pack",
 
 MOST_HEADER = 2 * MOST_BYTES
 _FRAME = struct.Struct("!IQ")
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _RAW = (bytes, bytearray, memoryview)
 
 
@@ -37,6 +37,7 @@ class Channel:
 
     Args:
         stream: a connected `AF_UNIX` stream socket; the channel owns it.
+        ahead: read as much as is there. Not where descriptors may come behind a frame.
 
     >>> here, there = (Channel(end) for end in socket.socketpair())
     >>> here.send(["call", "f"], [b"raw"])
@@ -44,8 +45,9 @@ class Channel:
     (['call', 'f'], [b'raw'])
     """
 
-    def __init__(self, stream: socket.socket) -> None:
+    def __init__(self, stream: socket.socket, *, ahead: bool = False) -> None:
         self.stream = stream
+        self._ahead, self._kept = ahead, b""
 
     def send(self, message: Any, buffers: Sequence[Any] = (), timeout: float | None = None) -> None:
         """Send one frame.
@@ -61,7 +63,7 @@ class Channel:
         """
         sizes = [len(part) for part in buffers]
         header = json.dumps([message, sizes], separators=(",", ":")).encode()
-        self.stream.settimeout(timeout)
+        self._wait_at_most(timeout)
         try:
             self.stream.sendall(_FRAME.pack(len(header), sum(sizes)) + header)
             for part in buffers:
@@ -93,23 +95,32 @@ class Channel:
 
     def _read(self, size: int, end: float | None) -> bytes:
         """Exactly `size` bytes; memory grows with what arrives, not with what was promised."""
-        parts, missing = [], size
+        if len(self._kept) >= size:
+            part, self._kept = self._kept[:size], self._kept[size:]
+            return part
+        parts, missing, self._kept = [self._kept], size - len(self._kept), b""
         while missing:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("no whole reply in time")
-            self.stream.settimeout(left)
+            self._wait_at_most(left)
             try:
-                part = self.stream.recv(min(missing, _PIECE))
+                part = self.stream.recv(_PIECE if self._ahead else min(missing, _PIECE))
             except TimeoutError:
                 raise
             except OSError as error:
                 raise ChannelClosed(str(error)) from error
             if not part:
                 raise ChannelClosed("the other side ended")
+            if len(part) > missing:
+                part, self._kept = part[:missing], part[missing:]
             parts.append(part)
             missing -= len(part)
         return b"".join(parts)
+
+    def _wait_at_most(self, seconds: float | None) -> None:
+        if seconds is not None or self.stream.gettimeout() is not None:
+            self.stream.settimeout(seconds)  # a system call even where nothing changes
 
     def close(self) -> None:
         """Close the socket."""

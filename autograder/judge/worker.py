@@ -128,7 +128,7 @@ class _Worker:
             self.block.take()  # what cells of the student compared with is no cheating
             seed_all()
             stream = socket.socket(fileno=fd)
-            Snapshot(Channel(stream), self.shell.user_ns, self.block, seconds).serve()
+            Snapshot(Channel(stream, ahead=True), self.shell.user_ns, self.block, seconds).serve()
         finally:
             os._exit(0)
 

@@ -41,7 +41,7 @@ def answered(engine, number: str, answer: str, *, limits: Limits = LIMITS, also:
     """The question of one exercise of lab 8, its other answers being right; and the outcome."""
     made = notebook(LAB, {**solution(LAB), number: answer}, **more)
     cells = {f"ex-{n.replace('.', '-')}-check" for n in (number, also) if n}
-    outcome = engine.grade(submission(made), template(LAB), limits, frozenset(cells))
+    outcome = engine.grade(submission(made), template(LAB), limits, questions=frozenset(cells))
     by_cell = {q.exercise: q for q in outcome.result.questions if q.cell.endswith("check")}
     return by_cell, outcome
 
