@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from autograder.classroom import Classroom
 from autograder.errors import AutograderError
 from autograder.execution import Engine
 from autograder.judge.engine import SandboxEngine
+from autograder.sandbox.launch import readable_by_all
 
 from .harness import EngineOf
 
@@ -48,7 +49,7 @@ def python_for_all() -> str:
     """A Python like this one that nobody, the user without rights, may run; "" if none."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for path in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        if os.geteuid() == 0 and os.path.exists(path):
+        if os.geteuid() == 0 and os.path.exists(path) and readable_by_all(path):
             try:
                 if (
                     subprocess.run([*_SETPRIV, path, "-c", "1"], capture_output=True).returncode
@@ -60,21 +61,42 @@ def python_for_all() -> str:
     return ""
 
 
+def _environment_for_all(folder: Path) -> Path:
+    """This virtual environment as one that everybody may use: the same files under other names."""
+    place = folder / "environment"
+    shutil.copytree(sys.prefix, place, symlinks=True, copy_function=os.link)
+    folder.chmod(0o755)
+    config = place / "pyvenv.cfg"
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("home")]
+    config.unlink()
+    base = Path(python_for_all())
+    config.write_text("\n".join([f"home = {base.parent}", *lines]) + "\n")
+    for name in ("python", "python3", base.name):
+        (place / "bin" / name).unlink(missing_ok=True)
+        (place / "bin" / name).symlink_to(base)
+    return place / "bin" / "python"
+
+
 def as_nobody(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """Run `python -m tests.hostile` as a user without any rights."""
     root = Path(__file__).parents[2]
-    with tempfile.TemporaryDirectory(prefix="hostile-nobody-", ignore_cleanup_errors=True) as home:
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=".hostile-", dir=root, ignore_cleanup_errors=True
+        ) as shared,
+        tempfile.TemporaryDirectory(prefix="home-", ignore_cleanup_errors=True) as home,
+    ):
+        python = _environment_for_all(Path(shared))
         os.chown(home, 65534, 65534)
         environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
             "HOME": home,
             "TMPDIR": home,
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": f"{root}:{sysconfig.get_path('purelib')}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.run(
-            [*_SETPRIV, python_for_all(), "-m", "tests.hostile", *arguments],
+            [*_SETPRIV, str(python), "-m", "tests.hostile", *arguments],
             cwd=root,
             env=environment,
             capture_output=True,
