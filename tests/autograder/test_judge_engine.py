@@ -83,6 +83,14 @@ def _same_as_in_one_process(engine, number: str, answer: str) -> None:
     assert not outcome.result.flags
 
 
+def some(cases: dict[str, Any], always: str) -> list[Any]:
+    """All cases by name, those of `always` in every run, the others in slow ones."""
+    wanted = set(always.split(", "))
+    assert wanted <= set(cases)
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=() if name in wanted else slow) for name in cases]
+
+
 def _answers() -> list[Any]:
     """The zoo, the stubs and the solutions; one wrong and one right answer per exercise first."""
     found, seen = [], set()
@@ -154,7 +162,10 @@ TRICKS = {
 }
 
 
-@pytest.mark.parametrize("name", TRICKS)
+@pytest.mark.parametrize(
+    "name",
+    some(TRICKS, "alias, gc, reload, copy of the function, no block, another process, caught"),
+)
 def test_what_is_forbidden_earns_nothing_and_costs_the_next_question_nothing(engine, name):
     questions, _ = answered(engine, "8.1", TRICKS[name], also="8.2")
     assert questions["8.1"].earned == 0
@@ -194,7 +205,9 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    "name", some(BROKEN, "loop that swallows, exit, parent killed, junk on every descriptor, ring")
+)
 def test_only_the_guilty_question_loses(engine, name):
     answer, words = BROKEN[name]
     questions, outcome = answered(engine, "8.1", answer, limits=SHORT, also="8.2")
@@ -224,7 +237,9 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name", some(CELLS, "exit, loop, system exit, noise, displays, run_cell, torch, fork")
+)
 def test_a_cell_of_the_student_costs_no_answer_its_points(engine, name):
     """The cell stands before the second answer; only what it breaks for itself may be lost."""
     _, outcome = answered(
