@@ -46,7 +46,9 @@ def make_work(folder: Path, slot: int, files: Path | None, uid: int | None) -> P
 def clear_leftovers() -> None:
     """Delete the folders of graders that were killed before they could."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}[0-9]*-*"):
-        pid = int(folder.name.removeprefix(_PREFIX).partition("-")[0])
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if not pid.isdecimal():
+            continue  # not one of ours
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid == os.geteuid() and not os.path.exists(f"/proc/{pid}"):
                 remove(folder)
