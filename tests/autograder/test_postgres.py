@@ -87,6 +87,8 @@ def server() -> Iterator[Server]:
 
 
 def collect(classroom: Classroom, folder: Path) -> None:
+    with (classroom.root / "nbgrader_config.py").open("a") as config:
+        config.write('c.LateSubmissionPlugin.penalty_method = "zero"\n')
     classroom.add_lab(LAB, nbformat.writes(source_notebook()).encode())
     released = nbformat.read(classroom.release(LAB), as_version=4)
     files = {
@@ -96,8 +98,6 @@ def collect(classroom: Classroom, folder: Path) -> None:
     }
     with classroom.gradebook() as gradebook:
         gradebook.update_or_create_assignment(LAB, duedate="2000-01-01 00:00:00 UTC")
-    with (classroom.root / "nbgrader_config.py").open("a") as config:
-        config.write('c.LateSubmissionPlugin.penalty_method = "zero"\n')
     if not folder.exists():  # the times in the zip are those of the submissions
         folder.mkdir()
         moodle_zip(folder / "c.zip", files)
