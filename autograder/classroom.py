@@ -1,7 +1,8 @@
 """One class: an nbgrader course folder, and what the commands keep beside it.
 
     nbgrader_config.py  gradebook.db  source/  release/  submitted/  autograded/  feedback/
-    .autograder/LAB/collected.json, results/STUDENT.json, nbgrader.log
+    .autograder/LAB/collected.json, results/STUDENT.json, outcomes/, journal.jsonl, events.jsonl,
+    nbgrader.log
 
 Everything nbgrader knows is in nbgrader's own places, so that formgrader opens it.
 """
@@ -16,32 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autograder.database import check_database, make_database, quiet
+from autograder.class_config import config_text
+from autograder.database import check_database, hold_database, make_database, normal_url, quiet
 from autograder.errors import AutograderError
 from autograder.records import write_whole
 from autograder.template import Template, read_template
 
 __all__ = ["Classroom", "create_classroom", "open_classroom"]
-
-CONFIG = '''\
-"""nbgrader's configuration of this class; JupyterLab reads it when it is started in this folder."""
-
-from pathlib import Path
-
-c = get_config()  # noqa: F821
-root = Path(__file__).resolve().parent
-
-c.CourseDirectory.root = str(root)
-c.CourseDirectory.course_id = "class"
-c.Exchange.root = str(root / ".autograder" / "exchange")
-c.Exchange.cache = str(root / ".autograder" / "cache")
-# Feedback that is made in formgrader keeps hidden tests hidden too.
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
-    "autograder.recorder.WithoutHiddenTests",
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
-'''
 
 
 @dataclass(frozen=True)
@@ -50,9 +32,11 @@ class Classroom:
 
     Attributes:
         root: the course folder, absolute.
+        database: URL of its gradebook, "" for what the class's configuration says.
     """
 
     root: Path
+    database: str = ""
 
     def source(self, lab: str) -> Path:
         """The notebook with solutions."""
@@ -86,6 +70,18 @@ class Classroom:
         """The result record of one student."""
         return self.state(lab) / "results" / f"{student}.json"
 
+    def journal(self, lab: str) -> Path:
+        """What was written where, see `autograder.schedule.journal`."""
+        return self.state(lab) / "journal.jsonl"
+
+    def events(self, lab: str) -> Path:
+        """What happened when, see `autograder.schedule.events`."""
+        return self.state(lab) / "events.jsonl"
+
+    def outcomes(self, lab: str) -> Path:
+        """Results under their keys, see `autograder.schedule.store`."""
+        return self.state(lab) / "outcomes"
+
     @property
     def labs(self) -> list[str]:
         """Labs that were released here."""
@@ -110,6 +106,10 @@ class Classroom:
         except Exception as error:
             raise AutograderError(f"{self.root / 'nbgrader_config.py'}: {error}") from error
         config.CourseDirectory.root = str(self.root)
+        if self.database:
+            config.CourseDirectory.db_url = normal_url(self.database)
+        elif isinstance(configured := config.CourseDirectory.get("db_url"), str):
+            config.CourseDirectory.db_url = normal_url(configured)
         return config
 
     def directory(self) -> Any:
@@ -167,20 +167,28 @@ class Classroom:
         """Hold the class: the gradebook has one writer.
 
         Raises:
-            AutograderError: another command holds it.
+            AutograderError: another command holds it, here or, where the gradebook is on a server,
+                on another machine.
         """
         import fcntl
 
+        busy = f"another autograder command is at work in {self.root}"
         path = self.root / ".autograder" / "lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise AutograderError(f"cannot write in {self.root}: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise AutograderError(
-                    f"another autograder command is at work in {self.root}"
-                ) from None
-            yield
+                raise AutograderError(busy) from None
+            directory = self.directory()
+            with hold_database(directory.db_url, directory.course_id) as held:
+                if not held:
+                    raise AutograderError(f"{busy}, or on another machine with its gradebook")
+                yield
 
     def add_lab(self, lab: str, notebook: bytes, files: dict[str, bytes] | None = None) -> None:
         """Put a lab into source/ and let nbgrader release it here.
@@ -212,8 +220,11 @@ class Classroom:
             raise AutograderError(f"nbgrader refuses {lab}: {error} (see {log})") from error
 
 
-def open_classroom(root: Path) -> Classroom:
+def open_classroom(root: Path, database: str = "") -> Classroom:
     """An existing class.
+
+    Args:
+        database: URL of its gradebook, "" for what the class's configuration says.
 
     Raises:
         AutograderError: there is none.
@@ -224,11 +235,15 @@ def open_classroom(root: Path) -> Classroom:
         raise AutograderError(
             f"no class at {root}: expected nbgrader_config.py, source/ or release/ in it", code=2
         )
-    return Classroom(root.resolve())
+    return Classroom(root.resolve(), database)
 
 
-def create_classroom(root: Path) -> Classroom:
+def create_classroom(root: Path, database: str = "") -> Classroom:
     """A class in a new or existing folder; nothing that is there is changed.
+
+    Args:
+        database: URL of its gradebook, which a new class keeps in its configuration, but for a
+            password; "" for a file in the folder.
 
     Raises:
         AutograderError: the folder holds something else.
@@ -236,8 +251,9 @@ def create_classroom(root: Path) -> Classroom:
     if root.exists() and not root.is_dir():
         raise AutograderError(f"{root} is a file, not a folder", code=2)
     if root.is_dir() and any(root.iterdir()):
-        return open_classroom(root)
+        return open_classroom(root, database)
+    text = config_text(database)
     # nbgrader wants its exchange to be there, even where a learning platform takes its place.
     (root / ".autograder" / "exchange").mkdir(parents=True, exist_ok=True)
-    write_whole(root / "nbgrader_config.py", CONFIG)
-    return Classroom(root.resolve())
+    write_whole(root / "nbgrader_config.py", text)
+    return Classroom(root.resolve(), database)

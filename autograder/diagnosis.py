@@ -1,11 +1,13 @@
 """What this machine lacks, why it matters, and the command that mends it.
 
 Each check is a function that returns one `Finding`. Only what `release`, `run`, `grade` or `demo`
-cannot do without is "broken"; what narrows them (no browser, no sandbox program) is "weak".
+cannot do without is "broken"; what narrows them (no browser, a lower level of the sandbox) is
+"weak".
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -18,9 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autograder.errors import AutograderError
 from autograder.layout import find_layout
+
+if TYPE_CHECKING:
+    from autograder.sandbox.probes import Report
 
 OK, WEAK, BROKEN = "ok", "weak", "broken"
 _PYTHON = (3, 11)
@@ -112,18 +118,33 @@ def kernel() -> Finding:
     return Finding("kernel python3", BROKEN, f"starts {command}, not {sys.executable}", install)
 
 
+@functools.cache
+def boxes() -> tuple[Report, ...]:
+    """Every level of the sandbox, attacked from inside; none where there can be none."""
+    if sys.platform != "linux":
+        return ()
+    from autograder.sandbox.ladder import reports
+
+    return tuple(reports())
+
+
 def sandbox() -> Finding:
-    """bubblewrap exists and may make namespaces; containers often forbid it."""
-    program = shutil.which("bwrap")
-    if not program:
-        cure = "apt-get install bubblewrap"
-        return Finding("bubblewrap", WEAK, "missing: submissions are less well confined", cure)
-    result = _output([program, "--ro-bind", "/", "/", "--unshare-all", "true"], timeout=20)
-    if result.returncode == 0:
-        return Finding("bubblewrap", OK, program)
-    said = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-    cure = "sysctl -w kernel.unprivileged_userns_clone=1, or start the container with it allowed"
-    return Finding("bubblewrap", WEAK, f"cannot make namespaces: {said}", cure)
+    """Students' code can be confined: the best level that stood every attack."""
+    tried = boxes()
+    if not tried:
+        cure = "WSL 2 on Windows, or a Linux container or machine"
+        return Finding("sandbox", WEAK, f"none on {sys.platform}: grading needs Linux", cure)
+    from autograder.sandbox import ladder
+
+    best = next((report for report in tried if report.held), None)
+    if best is None or best.level < 2:
+        found = f"no level holds: {ladder.reason(tried[0])}"
+        return Finding("sandbox", BROKEN, found, ladder.cure(3))
+    how = f" by {best.builder}" if best.builder else ""
+    found = f"level {best.level} ({ladder.LEVELS[best.level]}){how}"
+    if best.level < max(ladder.LEVELS):
+        return Finding("sandbox", WEAK, f"{found}; level 3: {tried[0].error}", ladder.cure(3))
+    return Finding("sandbox", OK, found)
 
 
 def chromium() -> Finding:
@@ -200,7 +221,7 @@ def data() -> Finding:
 
 def diagnose(course: Path | None = None) -> Iterator[Finding]:
     """All checks, the quick ones first."""
-    for check in (python, nbgrader, kernel, sandbox, chromium, fonts, bytecode, data):
+    for check in (python, nbgrader, kernel, chromium, fonts, bytecode, data, sandbox):
         yield check()
     yield from folders(course)
     yield from torch()

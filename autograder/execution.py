@@ -2,16 +2,11 @@
 
 Everything before the door is text, everything behind it is a record. An engine takes the one and
 gives the other; it alone decides where and how the student's code runs, and may be replaced by
-another one without a change elsewhere.
+another one without a change elsewhere. `autograder.schedule` brings a class through the door.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -20,7 +15,7 @@ from autograder.rebuild import Rebuilt
 from autograder.records import Flag, Result
 from autograder.template import Template
 
-__all__ = ["Engine", "Outcome", "Submission", "grade_class", "result_key", "ungraded"]
+__all__ = ["Engine", "Outcome", "Submission", "result_key", "ungraded"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,12 @@ class Submission:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came back through the door: the record, and the executed notebook for the gradebook."""
+    """What came back through the door.
+
+    Attributes:
+        rebuilt: what was run, where the engine that ran it still knows.
+        notebook: the executed notebook for the gradebook, None where nothing was executed.
+    """
 
     result: Result
     rebuilt: Rebuilt | None = None
@@ -48,12 +48,29 @@ class Outcome:
 
 
 class Engine(Protocol):
-    """Where students' code runs. Must be usable from several threads at once."""
+    """Where students' code runs. Must be usable from several threads at once.
+
+    Attributes:
+        name: under which results and the command line know it. An engine whose results also depend
+            on how well it could lock students in has `level`, a word for that, beside it.
+    """
 
     name: str
 
-    def grade(self, submission: Submission, template: Template, limits: Limits) -> Outcome:
-        """Grade one submission; never raises for anything that the student did."""
+    def grade(
+        self,
+        submission: Submission,
+        template: Template,
+        limits: Limits,
+        *,
+        questions: frozenset[str] | None = None,
+    ) -> Outcome:
+        """Grade one submission; never raises for anything that the student did.
+
+        Args:
+            questions: grade ids of the test cells that must be judged, None for all. More may be
+                judged; the caller takes what it asked for.
+        """
         ...
 
     def close(self) -> None:
@@ -61,48 +78,11 @@ class Engine(Protocol):
         ...
 
 
-def grade_class(
-    engine: Engine,
-    submissions: Sequence[Submission],
-    template: Template,
-    limits: Limits,
-    *,
-    jobs: int = 1,
-) -> Generator[Outcome, None, None]:
-    """Grade several submissions at once; outcomes come as they finish.
-
-    Raises:
-        ValueError: jobs is not positive.
-    """
-    if jobs < 1:
-        raise ValueError(f"jobs must be positive, got {jobs}")
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    futures = {pool.submit(engine.grade, s, template, limits): s for s in submissions}
-    try:
-        for future in as_completed(futures):
-            submission = futures[future]
-            try:
-                yield future.result()
-            except Exception as error:
-                # Our own defect must not cost the rest of the class its grades.
-                reason = f"{type(error).__name__}: {error}"
-                yield ungraded(submission, template, engine.name, "failed", reason)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        engine.close()
-        pool.shutdown(wait=True)
-
-
 def result_key(submission: Submission, template: Template, limits: Limits, engine: str) -> str:
-    """Hash of everything that the scores depend on, but for the environment."""
-    from importlib.metadata import version
+    """Hash of everything that the scores depend on, but for files that lie beside the lab."""
+    from autograder.schedule.keys import Keyring
 
-    parts = [c.source for c in template.cells] + [json.dumps(vars(limits)), engine]
-    parts += [version("segmentation-course"), sys.version]
-    digest = hashlib.sha256(submission.data)
-    for part in parts:
-        digest.update(hashlib.sha256(part.encode("utf-8", "replace")).digest())
-    return digest.hexdigest()
+    return Keyring(template, limits, engine).of(submission.data).whole
 
 
 def ungraded(

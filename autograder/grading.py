@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from difflib import get_close_matches
@@ -11,23 +10,32 @@ from pathlib import Path
 
 from autograder.classroom import Classroom
 from autograder.errors import AutograderError
-from autograder.execution import Engine, Outcome, Submission, grade_class, result_key
+from autograder.execution import Engine, Outcome, Submission
 from autograder.intake import Entry, collect, kin_of, read_manifest, write_manifest
-from autograder.kernels import KernelEngine
 from autograder.limits import Limits
-from autograder.recorder import Recorder
+from autograder.proof import prove, witnesses
+from autograder.recorder import NotTaken, Recorder
 from autograder.records import Flag, read_result, write_whole
+from autograder.schedule.engines import Recipe, default_jobs, files_beside, make_engine
+from autograder.schedule.events import EventLog
+from autograder.schedule.jobs import LocalPool, Pool
+from autograder.schedule.journal import Journal
+from autograder.schedule.keys import Keyring, Keys, digest_of
+from autograder.schedule.run import Run
+from autograder.schedule.stopping import Stopping
+from autograder.schedule.store import Store
 from autograder.template import Template
 
-_REFERENCE = "/reference"  # no student can be called so
-
-__all__ = ["collect_class", "default_jobs", "grade_and_record", "kernel_engine", "to_grade"]
-
-
-def default_jobs() -> int:
-    """Submissions at a time: one per core that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return max(1, len(affinity(0)) if affinity else os.cpu_count() or 1)
+__all__ = [
+    "collect_class",
+    "default_jobs",
+    "engine_for",
+    "grade_and_record",
+    "grade_in",
+    "kernel_engine",
+    "keyring_of",
+    "to_grade",
+]
 
 
 def collect_class(classroom: Classroom, lab: str, source: Path) -> list[Entry]:
@@ -77,12 +85,14 @@ def to_grade(
 
     Args:
         only: one student's id; "" for all.
+        engine: name and level, see `autograder.schedule.engines.label_of`.
         again: grade the unchanged ones too.
 
     Raises:
         AutograderError: nothing was collected, no such student, or a file that has vanished.
     """
-    path = classroom.manifest(lab)
+    path, ring = classroom.manifest(lab), keyring_of(classroom, template, limits, engine)
+    half_written = Journal(classroom.journal(lab)).half_written
     if not path.is_file() and any((classroom.root / "submitted").glob(f"*/{lab}/*.ipynb")):
         collect_class(classroom, lab, classroom.root / "submitted")
     entries = read_manifest(path)
@@ -96,7 +106,9 @@ def to_grade(
         if not place.is_file():
             raise AutograderError(f"{place} has vanished: collect again")
         submission = Submission(entry.student, entry.name, place.read_bytes(), entry.flags)
-        if not again and _is_done(classroom, submission, template, limits, engine):
+        keys = ring.of(submission.data)
+        done = entry.student not in half_written and _is_done(classroom, submission, lab, keys)
+        if done and not again:
             unchanged += 1
         else:
             found.append(submission)
@@ -112,27 +124,37 @@ def _find(entries: list[Entry], wanted: str) -> Entry:
     raise AutograderError(f"no student {wanted!r} among {len(entries)} collected{hint}", code=2)
 
 
-def _is_done(
-    classroom: Classroom, submission: Submission, template: Template, limits: Limits, engine: str
-) -> bool:
+def _is_done(classroom: Classroom, submission: Submission, lab: str, keys: Keys) -> bool:
     try:
-        result = read_result(classroom.result(submission.student, template.lab))
+        result = read_result(classroom.result(submission.student, lab))
     except (OSError, ValueError):
         return False
-    return (
-        result.status == "graded"
-        and result.key == result_key(submission, template, limits, engine)
-        and classroom.autograded(submission.student, template.lab).is_file()
-    )
+    if result.key != keys.whole or result.flags[: len(submission.flags)] != submission.flags:
+        return False
+    if result.status == "graded":
+        return classroom.autograded(submission.student, lab).is_file()
+    return result.status == "rejected"
 
 
-def kernel_engine(classroom: Classroom, lab: str, *, jobs: int) -> KernelEngine:
-    """The engine that the commands use, with the machine's cores shared between the jobs."""
-    return KernelEngine(
-        files=classroom.release(lab).parent,
-        cache=classroom.root / ".autograder" / "cache" / "matplotlib",
-        threads=max(1, default_jobs() // jobs),
-    )
+def keyring_of(classroom: Classroom, template: Template, limits: Limits, engine: str) -> Keyring:
+    """What makes the keys of a class, see `autograder.schedule.keys`."""
+    files = files_beside(classroom.release(template.lab).parent)
+    return Keyring(template, limits, engine, files)
+
+
+def engine_for(classroom: Classroom, lab: str, recipe: Recipe) -> Engine:
+    """An engine on this machine.
+
+    Raises:
+        AutograderError: there is no such engine, or this machine cannot have it.
+    """
+    cache = classroom.root / ".autograder" / "cache"
+    return make_engine(recipe, classroom.release(lab).parent, cache)
+
+
+def kernel_engine(classroom: Classroom, lab: str, *, jobs: int) -> Engine:
+    """The engine without a sandbox, with the machine's cores shared between the jobs."""
+    return engine_for(classroom, lab, Recipe("kernel", threads=max(1, default_jobs() // jobs)))
 
 
 def grade_and_record(
@@ -144,82 +166,111 @@ def grade_and_record(
     *,
     jobs: int,
     watch: Callable[[Outcome], None] = lambda outcome: None,
+    again: bool = False,
+) -> list[Outcome]:
+    """Grade submissions on this machine, see `grade_in`."""
+    pool = LocalPool(engine, jobs)
+    return grade_in(pool, classroom, template, submissions, limits, watch=watch, again=again)
+
+
+def grade_in(
+    pool: Pool,
+    classroom: Classroom,
+    template: Template,
+    submissions: Sequence[Submission],
+    limits: Limits,
+    *,
+    watch: Callable[[Outcome], None] = lambda outcome: None,
+    stopping: Stopping | None = None,
+    again: bool = False,
 ) -> list[Outcome]:
     """Grade submissions and write each into the gradebook as it comes; none stops the others.
 
-    The reference solution is graded beside them, and nothing is written unless it earns all its
-    points: where the tests or this machine are broken, no student shall pay for it.
+    First the reference solution must earn all its points and the untouched notebook none: where
+    the tests or this machine are broken, no student shall pay for it.
 
     Args:
+        pool: where the work is done; it is closed at the end.
         watch: told about each outcome after it was written.
+        stopping: asked before new work is begun.
+        again: judge what was judged before, too.
+
+    Returns:
+        What was recorded, in this order, without the notebooks.
 
     Raises:
-        AutograderError: the reference solution fails here, or another command is at work.
+        AutograderError: the tests are broken, another command is at work, the gradebook or the
+            disk takes no more, or the run was stopped. What was recorded stays.
     """
-    lab = template.lab
+    lab, stopping = template.lab, stopping or Stopping()
     times = {entry.student: entry.handed_in for entry in read_manifest(classroom.manifest(lab))}
-    recorder = Recorder(classroom, lab, handed_in=times)
+    ring = keyring_of(classroom, template, limits, pool.label)
+    store = Store(classroom.outcomes(lab))
     done: list[Outcome] = []
-    early: list[Outcome] = []
-    reference = _reference(classroom, lab)
-    proved = reference is None
-    work = [*([reference] if reference else []), *submissions]
     with (
+        closing(pool),
         classroom.only_one(),
-        closing(grade_class(engine, work, template, limits, jobs=jobs)) as outcomes,
+        closing(EventLog(classroom.events(lab))) as events,
+        Journal(classroom.journal(lab)) as journal,
+        Recorder(classroom, lab, handed_in=times, journal=journal) as recorder,
     ):
-        for outcome in outcomes:
-            if outcome.result.student == _REFERENCE:
-                _prove(outcome, template)
-                proved = True
-            else:
-                early.append(outcome)
-            while proved and early:
-                done.append(_record(recorder, early.pop(0)))
-                watch(done[-1])
+        run = Run(pool, template, limits, ring, store, events, stopping, again=again)
+        events("run-started", lab=lab, engine=pool.label, jobs=pool.size, todo=len(submissions))
+        try:
+            _prove(run, classroom, template, ring, journal, events, again=again)
+            with closing(run.outcomes(submissions)) as outcomes:
+                for outcome, source in outcomes:
+                    # A class's notebooks, pictures and all, are too much to hold in memory.
+                    done.append(replace(_record(recorder, outcome), rebuilt=None, notebook=None))
+                    events.recorded(done[-1], source)
+                    watch(done[-1])
+        except KeyboardInterrupt:
+            raise _stopped(events, stopping, len(done), len(submissions)) from None
+        except AutograderError as error:
+            events("run-failed", reason=str(error), done=len(done))
+            raise
+        if len(done) < len(submissions):
+            raise _stopped(events, stopping, len(done), len(submissions))
+        events("run-finished", done=len(done))
+        store.prune()
     return done
+
+
+def _prove(
+    run: Run,
+    classroom: Classroom,
+    template: Template,
+    ring: Keyring,
+    journal: Journal,
+    events: EventLog,
+    *,
+    again: bool,
+) -> None:
+    """See that the tests are right here, unless they were seen to be."""
+    found = witnesses(classroom, template)
+    key = digest_of([ring.of(witness.data).whole for witness in found])
+    if journal.is_proved(key) and not again:
+        return
+    with closing(run.outcomes(found)) as outcomes:
+        seen: Iterator[Outcome] = (outcome for outcome, _ in outcomes)
+        proved = prove(template, list(seen))
+    if proved == len(found):
+        journal.prove(key)
+        events("proved", witnesses=[witness.name for witness in found])
 
 
 def _record(recorder: Recorder, outcome: Outcome) -> Outcome:
     try:
         recorder.record(outcome)
-    except AutograderError as error:
-        reason = str(error)
-        outcome = Outcome(replace(outcome.result, status="failed", reason=reason, questions=()))
+    except NotTaken as error:
+        outcome = Outcome(replace(outcome.result, status="failed", reason=str(error), questions=()))
         recorder.record(outcome)
     return outcome
 
 
-def _reference(classroom: Classroom, lab: str) -> Submission | None:
-    path = classroom.source(lab)
-    return Submission(_REFERENCE, "the solution", path.read_bytes()) if path.is_file() else None
-
-
-def _prove(outcome: Outcome, template: Template) -> None:
-    """Refuse to grade where the reference solution does not earn its points.
-
-    Raises:
-        AutograderError: with the exercise, and the first error that may have caused it.
-    """
-    if outcome.result.status != "graded":
-        raise AutograderError(f"the reference solution cannot be graded: {outcome.result.reason}")
-    for question in outcome.result.questions:
-        if question.earned is None or question.earned >= question.points - 1e-9:
-            continue
-        failed = [check.name for check in question.checks if not check.passed]
-        cause = question.error or ", ".join(failed) or _first_error(outcome)
-        first = _first_error(outcome)
-        raise AutograderError(
-            f"nothing was graded: here the reference solution of {template.lab} earns "
-            f"{question.earned:g} of {question.points:g} points in exercise {question.exercise} "
-            f"({cause})" + (f". The first error: {first}" if first and first != cause else "")
-        )
-
-
-def _first_error(outcome: Outcome) -> str:
-    cells = outcome.notebook.cells if outcome.notebook else []
-    for cell in cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return f"{output.ename}: {output.evalue}"
-    return ""
+def _stopped(events: EventLog, stopping: Stopping, done: int, todo: int) -> AutograderError:
+    events("run-stopped", signal=stopping.number, done=done, left=todo - done)
+    return AutograderError(
+        f"stopped: {done} of {todo} are in the gradebook; the same command goes on with the others",
+        code=stopping.code,
+    )

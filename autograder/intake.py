@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from autograder.errors import AutograderError
 from autograder.naming import Owner, is_copy_of, owner_of, safe_id
-from autograder.notebooks import read_cells
+from autograder.notebooks import StudentCell, StudentNotebook, read_cells, read_notebook
 from autograder.records import Flag, write_whole
 from autograder.unpack import Caps, Found, look_inside
 
@@ -49,7 +49,10 @@ class Entry:
 
 def kin_of(notebook: bytes) -> frozenset[str]:
     """What a copy of this notebook is recognised by: its grade ids and the text of its cells."""
-    cells = read_cells(notebook)
+    return _marks(read_cells(notebook))
+
+
+def _marks(cells: list[StudentCell]) -> frozenset[str]:
     marks = {cell.grade_id for cell in cells} | {cell.source.strip() for cell in cells}
     return frozenset(mark for mark in marks if mark)
 
@@ -137,7 +140,8 @@ def _choose(
             if found.problem:
                 raise ValueError(found.problem)
             data = found.read()
-            related = len(kin & kin_of(data))
+            notebook = read_notebook(data)
+            related = len(kin & _marks(notebook.cells))
         except (ValueError, OSError) as error:
             problems.append(f"{owner.file} {error}")
             continue
@@ -153,6 +157,7 @@ def _choose(
             flags.append(Flag("renamed", f"the file was called {owner.file}"))
         if not related:
             flags.append(Flag("stranger", "no cell of the lab is in this notebook"))
+        flags += _odd_format(notebook)
         if extra := [o.file for f, o in files if not o.file.lower().endswith(".ipynb")]:
             extra = [file for file in extra if file != "timestamp.txt"]
             if extra:
@@ -165,6 +170,16 @@ def _choose(
         problems = [f"no notebook was handed in, only {handed}"]
         problems += [f"{o.file} {f.problem}" for f, o in files if f.problem][:3]
     return Entry(student, name, files[0][0].shown, rejected="; ".join(problems)), b""
+
+
+def _odd_format(notebook: StudentNotebook) -> list[Flag]:
+    flags = []
+    if 0 < notebook.version < 4:
+        flags.append(Flag("old-format", f"the notebook has the old format {notebook.version}"))
+    if notebook.language and "py" not in notebook.language:
+        detail = f"the notebook asked for a kernel of {notebook.language}; Python runs it"
+        flags.append(Flag("kernel-changed", detail))
+    return flags
 
 
 def _age(pair: tuple[Found, Owner], lab: str) -> tuple[datetime, int]:

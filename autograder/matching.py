@@ -9,7 +9,6 @@ name, 5. the most similar cell between the same neighbours.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ def same_text(a: str, b: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[ \t]+$", "", text, flags=re.M).strip()
+    return "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip()
 
 
 def match_cells(ours: Sequence[TemplateCell], theirs: Sequence[StudentCell]) -> Match:
@@ -140,7 +139,7 @@ def _by_definition(
     match: Match, ours: Sequence[TemplateCell], theirs: Sequence[StudentCell]
 ) -> None:
     for t, cell in enumerate(ours):
-        names = defined_names(cell.released) if cell.is_answer and cell.kind == "code" else set()
+        names = defined_names(cell.released) if cell.is_answer and cell.kind == "code" else None
         if t in match.of or not names:
             continue
         found = [
@@ -164,7 +163,8 @@ def _by_place(match: Match, ours: Sequence[TemplateCell], theirs: Sequence[Stude
         after = [s for place, found in match.of.items() if place > t for s in found]
         window = range(max(before, default=-1) + 1, min(after, default=len(theirs)))
         near = [
-            (fuzz.ratio(cell.released, theirs[s].source), s)
+            # With a cutoff, a text of another length costs nothing.
+            (fuzz.ratio(cell.released, theirs[s].source, score_cutoff=_ALIKE / 2), s)
             for s in window
             if s not in match.taken and theirs[s].source.strip() and _fits(cell, theirs[s])
         ]

@@ -11,11 +11,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["StudentCell", "read_cells"]
+__all__ = ["StudentCell", "StudentNotebook", "read_cells", "read_notebook"]
 
 _PICTURES = ("image/png", "image/jpeg", "image/gif")
 _MOST_CELLS = 5000
-_LONGEST_CELL = 2**20
+_LONGEST_CELL = 2**18
+_MOST_TEXT = 2**21  # an honest notebook stays below a tenth of that, its outputs aside
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class StudentCell:
         grade_id: what its metadata claims to be, or "".
         id: nbformat's cell id, or "".
         pictures: attachments of a markdown cell, name → mime type → base64.
-        tags: only to tell the instructor about them.
+        tags, claims: its tags and what nbgrader's metadata says about points and kind; only to
+            tell the instructor where somebody edited them.
     """
 
     kind: str
@@ -37,6 +39,36 @@ class StudentCell:
     id: str = ""
     pictures: dict[str, dict[str, str]] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    claims: dict[str, bool | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudentNotebook:
+    """A notebook as it was handed in.
+
+    Attributes:
+        version: nbformat's major version, 0 where the file names none.
+        language: of its kernel, "" where it names none.
+    """
+
+    cells: list[StudentCell]
+    version: int = 0
+    language: str = ""
+
+
+def read_notebook(data: bytes) -> StudentNotebook:
+    """A notebook of any version.
+
+    Raises:
+        ValueError: the bytes are not a notebook; the message says what they are.
+    """
+    found = _parse(data)
+    version = found.get("nbformat")
+    version = version if type(version) is int and 0 < version < 100 else 0
+    cells = [_cell(raw) for raw in _raw_cells(found)]
+    if (size := sum(len(cell.source) for cell in cells)) > _MOST_TEXT:
+        raise ValueError(f"holds {size / 2**20:.0f} MB of text, at most {_MOST_TEXT // 2**20} MB")
+    return StudentNotebook(cells, version, _language(found))
 
 
 def read_cells(data: bytes) -> list[StudentCell]:
@@ -45,7 +77,7 @@ def read_cells(data: bytes) -> list[StudentCell]:
     Raises:
         ValueError: the bytes are not a notebook; the message says what they are.
     """
-    return [_cell(raw) for raw in _raw_cells(_parse(data))]
+    return read_notebook(data).cells
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -91,6 +123,14 @@ def _raw_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell for cell in cells if isinstance(cell, dict)]
 
 
+def _language(notebook: dict[str, Any]) -> str:
+    metadata = notebook.get("metadata")
+    kernel = metadata.get("kernelspec") if isinstance(metadata, dict) else None
+    kernel = kernel if isinstance(kernel, dict) else {}
+    found = kernel.get("language") or kernel.get("name")
+    return found.lower()[:80] if isinstance(found, str) else ""
+
+
 def _cell(raw: dict[str, Any]) -> StudentCell:
     kind = raw.get("cell_type")
     source = raw.get("source", raw.get("input", ""))  # nbformat 3 calls it input
@@ -108,12 +148,20 @@ def _cell(raw: dict[str, Any]) -> StudentCell:
         raw["id"] if isinstance(raw.get("id"), str) else "",
         _pictures(raw.get("attachments")) if kind == "markdown" else {},
         _tags(metadata),
+        _claims(course),
     )
 
 
 def _tags(metadata: Any) -> tuple[str, ...]:
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     return tuple(t for t in tags if isinstance(t, str)) if isinstance(tags, list) else ()
+
+
+def _claims(course: Any) -> dict[str, bool | float]:
+    if not isinstance(course, dict):
+        return {}
+    words = ("grade", "solution", "locked", "task", "points")
+    return {w: course[w] for w in words if isinstance(course.get(w), bool | int | float)}
 
 
 def _pictures(attachments: Any) -> dict[str, dict[str, str]]:

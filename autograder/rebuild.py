@@ -13,12 +13,13 @@ from typing import Any
 from autograder.matching import Match, match_cells, same_text
 from autograder.notebooks import StudentCell
 from autograder.records import Flag
+from autograder.suspicion import look_odd
 from autograder.syntax import bound_names, defined_names, used_names
 from autograder.template import Template, TemplateCell
 
 __all__ = ["Cell", "Rebuilt", "rebuild"]
 
-_INSTALL = re.compile(r"^(\s*)[%!]+\s*(?:pip|conda|mamba|uv|apt|apt-get)\d?\b.*$", re.M)
+_INSTALL = re.compile(r"^([ \t]*)[%!]+[ \t]*(?:pip|conda|mamba|uv|apt|apt-get)\d?\b.*$", re.M)
 _ELSEWHERE = "# The answer stands in another cell of this notebook."
 
 
@@ -102,7 +103,54 @@ def rebuild(template: Template, theirs: list[StudentCell]) -> Rebuilt:
     odd = sorted({tag for cell in theirs for tag in cell.tags} & {"skip-execution"})
     if odd:
         match.flags.append(Flag("tags-ignored", f"cells carried the tag {odd[0]}"))
+    cells = _helpers_first(cells, template, match)
+    look_odd(match, template, theirs)
     return Rebuilt(template, tuple(_skip_shows(cells)), tuple(match.flags))
+
+
+def _helpers_first(cells: list[Cell], template: Template, match: Match) -> list[Cell]:
+    """Move up helpers that an answer needs and that stand below its check.
+
+    In the student's own kernel they had run first. Nothing moves in a notebook that works in order.
+    """
+    done: list[Cell] = []
+    moved: set[int] = set()
+    for position, cell in enumerate(cells):
+        if id(cell) in moved:
+            continue
+        if cell.ours and cell.ours.is_check and (answer := template.answer_of(cell.ours)):
+            at = next((i for i, c in enumerate(done) if c.ours is answer), len(done))
+            later = [
+                c for c in cells[position:] if c.ours is None and c.runs and id(c) not in moved
+            ]
+            helpers = _missing_helpers(done, at, later)
+            if helpers:
+                names = sorted({name for c in helpers for name in defined_names(c.source)})
+                words = f"{', '.join(names)} stood below where it is needed; it was moved up"
+                match.note("helper-moved", words, answer)
+                done[at:at] = helpers
+                moved |= set(map(id, helpers))
+        done.append(cell)
+    return done
+
+
+def _missing_helpers(done: list[Cell], at: int, later: list[Cell]) -> list[Cell]:
+    if at == len(done):
+        return []
+    wanted = used_names([done[at].source])
+    if not any(defined_names(c.source) & wanted for c in later):
+        return []
+    bound = {name for c in done if c.runs for name in bound_names(c.source) or ()}
+    found: list[Cell] = []
+    wanted -= bound
+    for _ in later:
+        seen = set(map(id, found))
+        more = [c for c in later if id(c) not in seen and defined_names(c.source) & wanted]
+        if not more:
+            break
+        found += more
+        wanted |= used_names(c.source for c in more) - bound
+    return sorted(found, key=later.index)
 
 
 def _added(match: Match, template: Template, theirs: list[StudentCell]) -> dict[int, list[int]]:

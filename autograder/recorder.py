@@ -1,59 +1,37 @@
-"""Write results where nbgrader keeps them: gradebook.db and autograded/.
+"""The single writer of a class: gradebook, autograded notebook and record of each result.
 
-nbgrader's own Autograde does it, with all of its steps but one: instead of executing the notebook,
-it takes over the outputs that an engine computed. So formgrader, late penalties and manual grading
-work as ever. One process writes, one submission at a time.
+What nbgrader's own programs would find after `nbgrader autograde` is what they find after this, so
+formgrader, late penalties, manual grading and feedback work as ever. One process writes, one
+submission at a time; the journal makes the three places one.
 """
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 import shutil
-import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from nbconvert.preprocessors import ClearMetadataPreprocessor
-from nbgrader.api import MissingEntry
-from nbgrader.converters import Autograde
-from nbgrader.preprocessors import (
-    AssignLatePenalties,
-    CheckCellMetadata,
-    ClearHiddenTests,
-    IgnorePattern,
-    LimitOutput,
-    NbGraderPreprocessor,
-    SaveAutoGrades,
-)
-from traitlets import Unicode
+from nbgrader.preprocessors import ClearHiddenTests
 
+from autograder.book import Book
 from autograder.classroom import Classroom
 from autograder.database import quiet
 from autograder.errors import AutograderError
 from autograder.execution import Outcome
+from autograder.finish import NotTaken
+from autograder.grades import Grade, Grades, read_grades
 from autograder.records import write_result, write_whole
+from autograder.schedule.jobs import is_full
+from autograder.schedule.journal import Journal
 
-__all__ = ["Grade", "Grades", "Recorder", "WithoutHiddenTests", "read_grades"]
+__all__ = ["Grade", "Grades", "NotTaken", "Recorder", "WithoutHiddenTests", "read_grades"]
 
-_TRIES = 4
-
-
-class TakeOutputs(NbGraderPreprocessor):
-    """Stands where nbgrader executes: takes the outputs from a file."""
-
-    executed = Unicode(help="The executed notebook").tag(config=True)
-
-    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        import nbformat
-
-        executed = nbformat.read(self.executed, as_version=4)
-        for cell, done in zip(nb.cells, executed.cells, strict=True):
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = done.outputs, done.execution_count
-        return nb, resources
+_PATIENCE = 30.0  # seconds that another program may hold the gradebook, on top of SQLite's own 5
 
 
 class WithoutHiddenTests(ClearHiddenTests):
@@ -74,167 +52,164 @@ def _is_test(cell: Any) -> bool:
     return bool(course.get("grade")) and not course.get("solution")
 
 
-@dataclass(frozen=True)
-class Grade:
-    """One graded cell in the gradebook.
-
-    Attributes:
-        score: what counts now; manual: a person's score, None where there is none.
-        waiting: whether a person still has to look at it.
-        comment: a person's words to the student, or "".
-    """
-
-    score: float
-    points: float
-    manual: float | None = None
-    extra: float = 0.0
-    waiting: bool = False
-    comment: str = ""
-
-
-@dataclass(frozen=True)
-class Grades:
-    """What the gradebook says about one submission.
-
-    Attributes:
-        cells: grade id → grade.
-        penalty: points taken off for being late.
-    """
-
-    cells: dict[str, Grade]
-    penalty: float = 0.0
-
-
 class Recorder:
-    """The single writer of a class; hold `Classroom.only_one` while you use it.
+    """Writes results; use it in a `with`, and hold `Classroom.only_one` while you do.
 
     Args:
         handed_in: student → time in UTC as `intake` gives it.
+        journal: where each write is announced; the lab's own by default.
+        patience: seconds to wait while another program holds the gradebook.
+
+    Raises:
+        AutograderError: the gradebook is missing or another version's; the lab is not in it.
     """
 
     def __init__(
-        self, classroom: Classroom, lab: str, *, handed_in: Mapping[str, str] | None = None
+        self,
+        classroom: Classroom,
+        lab: str,
+        *,
+        handed_in: Mapping[str, str] | None = None,
+        journal: Journal | None = None,
+        patience: float = _PATIENCE,
     ) -> None:
         self._classroom = classroom
         self._lab = lab
         self._handed_in = handed_in or {}
+        self._journal = journal or Journal(classroom.journal(lab))
+        self._patience = patience
+        with quiet():
+            self._book: Book = self._patiently(lambda: Book(classroom, lab))
+        self._beside, self._mode = self._what_lies_beside()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the gradebook and the journal."""
+        self._book.close()
+        self._journal.__exit__(None, None, None)
 
     def record(self, outcome: Outcome) -> None:
-        """Write one outcome; its record comes last, so a killed run does it again.
+        """Write one outcome; what was there about this student and lab is replaced.
+
+        A failure of ours leaves the gradebook and the notebook of an earlier run as they are.
 
         Raises:
-            AutograderError: nbgrader could not write it.
+            NotTaken: nbgrader's metadata in the notebook is not valid; nothing was written.
+            AutograderError: the gradebook is locked or the disk is full. The write was announced,
+                so the next run does it again.
         """
-        result = outcome.result
-        place = self._classroom.result(result.student, self._lab)
-        if outcome.notebook is not None:
-            place.unlink(missing_ok=True)
-            self._name_student(result.student, result.name)
-            with tempfile.TemporaryDirectory(prefix="ag-record-") as folder:
-                self._autograde(outcome, Path(folder))
-        else:
+        result, notebook = outcome.result, outcome.notebook
+        if notebook is not None:
+            notebook = self._book.finished(notebook)
+        self._patiently(lambda: self._journal.begin(result.student, result.key))
+        if notebook is not None:
+            self._patiently(lambda: self._write_folder(result.student, notebook))
+            when = self._handed_in.get(result.student, "")
+            self._patiently(lambda: self._book.write(result.student, result.name, when, notebook))
+        elif result.status != "failed":
             self.forget(result.student)
-        write_result(result, place)
+        place = self._classroom.result(result.student, self._lab)
+        self._patiently(lambda: write_result(result, place))
+        self._patiently(lambda: self._journal.end(result.student))
 
     def forget(self, student: str) -> None:
-        """Take back what an earlier run wrote about a submission that is no longer there."""
+        """Take back what an earlier run wrote about a submission that is no longer there.
+
+        Raises:
+            AutograderError: see `record`.
+        """
         shutil.rmtree(self._classroom.autograded(student, self._lab).parent, ignore_errors=True)
-        with self._classroom.gradebook() as gradebook:
-            try:
-                gradebook.remove_submission(self._lab, student)
-            except MissingEntry:
-                return
+        self._patiently(lambda: self._book.remove(student))
 
-    def _name_student(self, student: str, name: str) -> None:
-        first, _, last = name.strip().rpartition(" ")
-        if "," in name:
-            last, _, first = name.partition(",")
-        with self._classroom.gradebook() as gradebook:
-            gradebook.update_or_create_student(
-                student, first_name=first.strip() or None, last_name=last.strip() or None
-            )
-
-    def _autograde(self, outcome: Outcome, folder: Path) -> None:
+    def _write_folder(self, student: str, notebook: Any) -> None:
+        """The autograded folder as nbgrader leaves it: notebook, time stamp, the lab's files."""
         import nbformat
 
-        assert outcome.rebuilt is not None
-        student = outcome.result.student
-        staged = folder / "submitted" / student / self._lab
-        executed = folder / "executed.ipynb"
-        write_whole(
-            staged / f"{self._lab}.ipynb", nbformat.writes(outcome.rebuilt.notebook()) + "\n"
-        )
+        place = self._classroom.autograded(student, self._lab)
+        text = nbformat.writes(notebook)
+        files = {place.name: text.encode("utf-8", "replace") + b"\n", **self._beside}
         if when := self._handed_in.get(student):
-            write_whole(staged / "timestamp.txt", f"{when} UTC")
-        write_whole(executed, json.dumps(outcome.notebook))
-        for attempt in range(_TRIES):
-            try:
-                with quiet():
-                    self._converter(student, folder, executed).start()
-                return
-            except Exception as error:
-                # nbgrader hides the cause in its log; most often another program holds the
-                # gradebook for a moment.
-                if attempt == _TRIES - 1:
-                    log = self._classroom.state(self._lab) / "nbgrader.log"
-                    raise AutograderError(
-                        f"nbgrader could not record {student}: {error} (see {log})"
-                    ) from error
-                time.sleep(0.5 * 2**attempt)
+            files["timestamp.txt"] = f"{when} UTC".encode()
+        for path in place.parent.rglob("*") if place.parent.is_dir() else ():
+            if path.is_file() and path.relative_to(place.parent).as_posix() not in files:
+                path.unlink()
+        for name, data in files.items():
+            path = place.parent / name
+            if name == place.name or not path.is_file() or path.read_bytes() != data:
+                write_whole(path, data)
+                path.chmod(self._mode)
 
-    def _converter(self, student: str, folder: Path, executed: Path) -> Autograde:
-        import glob
+    def _what_lies_beside(self) -> tuple[dict[str, bytes], int]:
+        """The lab's own files, which nbgrader copies beside every notebook, and their mode."""
+        from nbgrader.converters import Autograde
+        from nbgrader.utils import find_all_files
 
-        config = self._classroom.config.copy()
-        config.TakeOutputs.executed = str(executed)
         directory = self._classroom.directory()
-        directory.assignment_id = self._lab
-        directory.student_id = glob.escape(student)
-        # An absolute path, so that it replaces the course folder where nbgrader joins the two.
-        directory.submitted_directory = str(folder / "submitted")
-        converter = Autograde(
-            coursedir=directory,
-            config=config,
-            log=self._classroom.log(self._lab),
-            force=True,
-        )
-        converter.autograde_preprocessors = [
-            TakeOutputs,
-            IgnorePattern,
-            ClearMetadataPreprocessor,
-            LimitOutput,
-            SaveAutoGrades,
-            AssignLatePenalties,
-            CheckCellMetadata,
-        ]
-        return converter
+        converter = Autograde(coursedir=directory, config=self._classroom.config)
+        folder = self._classroom.source(self._lab).parent
+        kept = {str(folder / name) for name in converter.exclude_overwriting.get(self._lab, [])}
+        found = set(find_all_files(str(folder), [*directory.ignore, "*.ipynb"])) - kept
+        beside = {
+            Path(name).relative_to(folder).as_posix(): Path(name).read_bytes()
+            for name in sorted(found)
+        }
+        return beside, int(str(converter.permissions), 8)
+
+    def _patiently(self, write: Callable[[], Any]) -> Any:
+        """Write, and where another program holds the gradebook for a moment, wait for it.
+
+        Raises:
+            AutograderError: it holds it for too long; or the disk is full.
+        """
+        from sqlalchemy.exc import DBAPIError
+
+        deadline, pause = time.monotonic() + self._patience, 0.1
+        while True:
+            try:
+                return write()
+            except DBAPIError as error:
+                if "disk is full" in str(error.orig) or "disk I/O" in str(error.orig):
+                    raise _full(self._classroom.root) from error
+                busy = "locked" in str(error.orig) or "busy" in str(error.orig)
+                if not busy or time.monotonic() > deadline:
+                    raise _unreachable(error, busy) from error
+            except OSError as error:
+                raise (
+                    _full(self._classroom.root) if is_full(error) else _refused(error)
+                ) from error
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
 
 
-def read_grades(classroom: Classroom, lab: str) -> dict[str, Grades]:
-    """Everything the gradebook says about a lab now, by student.
-
-    Raises:
-        AutograderError: no gradebook.
-    """
-    with classroom.gradebook() as gradebook:
-        try:
-            submissions = gradebook.assignment_submissions(lab)
-        except MissingEntry:
-            return {}
-        return {s.student.id: _grades(n) for s in submissions for n in s.notebooks if n.name == lab}
+def _full(folder: Path) -> AutograderError:
+    free = shutil.disk_usage(folder).free // 2**20
+    return AutograderError(
+        f"cannot write to {folder}: the disk is full or a quota is reached ({free} MiB free). What "
+        "was recorded stays; make room, then the same command goes on"
+    )
 
 
-def _grades(notebook: Any) -> Grades:
-    comments = {comment.name: comment.comment or "" for comment in notebook.comments}
-    cells = {
-        grade.name: Grade(
-            grade.score,
-            grade.max_score,
-            grade.manual_score,
-            grade.extra_credit or 0.0,
-            bool(grade.needs_manual_grade),
-            comments.get(grade.name, ""),
-        )
-        for grade in notebook.grades
-    }
-    return Grades(cells, notebook.late_submission_penalty or 0.0)
+def _refused(error: OSError) -> AutograderError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        reason += ": does the class belong to somebody else?"
+    return AutograderError(f"cannot write {error.filename}: {reason}")
+
+
+def _unreachable(error: Any, busy: bool) -> AutograderError:
+    reason = str(error.orig).strip().splitlines()[0]
+    cure = "close the program that holds it (formgrader?)" if busy else "see that it runs"
+    return AutograderError(
+        f"cannot write the gradebook: {reason}. What was recorded stays; {cure}, then the same "
+        "command goes on"
+    )

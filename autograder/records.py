@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -188,13 +189,21 @@ def read_result(path: Path) -> Result:
     return from_json(record)
 
 
-def write_whole(path: Path, text: str | bytes) -> None:
-    """Write a file beside its place and move it there, so that no reader sees half of it."""
+def write_whole(path: Path, text: str | bytes, *, sync: bool = False) -> None:
+    """Write a file beside its place and move it there, so that no reader sees half of it.
+
+    Args:
+        sync: return only when it is on the disk, as far as the system knows.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
     data = text.encode("utf-8") if isinstance(text, str) else text
     try:
-        partial.write_bytes(data)
+        with partial.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ MIME = "application/vnd.segmentation-course.check+json"
 _HIDDEN = re.compile(r"BEGIN HIDDEN TESTS(.*?)END HIDDEN TESTS", re.S)
 _CHECK_NAME = re.compile(r"""\bcheck(?:\.hidden)?\(\s*(["'])(.*?)\1""")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # no place in a page
 _LONGEST = 1000
 _OURS = {
     "TimeLimit": "Your code did not come to an end: is there a loop that never stops?",
@@ -170,6 +171,7 @@ def _points(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         return ""
+    value = _CONTROL.sub("", _ANSI.sub("", value))
     return value if len(value) <= _LONGEST else value[:_LONGEST] + " …"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import threading
 from collections.abc import Iterable
 
 __all__ = ["bound_names", "defined_names", "is_python", "parse", "used_names"]
 
-_MAGIC = re.compile(r"^\s*[%!].*$", re.M)
+_MAGIC = re.compile(r"^[ \t]*[%!].*$", re.M)
+_DEEPEST = 200
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _SCOPES = (*_FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # Before CPython 3.12, two threads that parse at once can end in "AST constructor recursion depth
@@ -18,14 +20,30 @@ _one_at_a_time = threading.Lock()
 
 
 def parse(source: str) -> ast.Module | None:
-    """The tree of a cell, its magic lines left out; None where it is not Python."""
+    """The tree of a cell, its magic lines left out.
+
+    Returns:
+        None where it is not Python, or nests too deep for anybody to read.
+    """
     for text in (source, _MAGIC.sub("", source)):
         try:
             with _one_at_a_time:
-                return ast.parse(text)
+                tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
+        return tree if _is_shallow(tree) else None
     return None
+
+
+def _is_shallow(tree: ast.AST) -> bool:
+    """Whether functions that call themselves for every level may walk the tree."""
+    level, depth = [tree], 0
+    while level:
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        depth += 1
+        if depth > _DEEPEST:
+            return False
+    return True
 
 
 def is_python(source: str) -> bool:
@@ -42,7 +60,8 @@ def is_python(source: str) -> bool:
     return True
 
 
-def defined_names(source: str) -> set[str]:
+@functools.lru_cache(maxsize=256)
+def defined_names(source: str) -> frozenset[str]:
     """Functions and classes that a cell defines at the top.
 
     >>> sorted(defined_names("def f(): ...\\nclass G: ...\\nx = 1"))
@@ -50,17 +69,19 @@ def defined_names(source: str) -> set[str]:
     """
     tree = parse(source)
     wanted = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
-    return {node.name for node in tree.body if isinstance(node, wanted)} if tree else set()
+    body = tree.body if tree else []
+    return frozenset(node.name for node in body if isinstance(node, wanted))
 
 
-def bound_names(source: str) -> set[str] | None:
+@functools.lru_cache(maxsize=256)
+def bound_names(source: str) -> frozenset[str] | None:
     """Every global name that a cell gives a value, or None where it cannot be read.
 
     >>> sorted(bound_names("import numpy as np\\nfor i in a: b = [j for j in i]"))
     ['b', 'i', 'np']
     """
     tree = parse(source)
-    return None if tree is None else _bound(tree)
+    return None if tree is None else frozenset(_bound(tree))
 
 
 def _bound(scope: ast.AST) -> set[str]:
@@ -87,8 +108,13 @@ def used_names(sources: Iterable[str]) -> set[str]:
     >>> sorted(used_names(["def f(x):\\n    y = a\\n    return x + y + g"]))
     ['a', 'g']
     """
-    trees = [tree for source in sources if (tree := parse(source))]
-    return {name for tree in trees for name in _free(tree)}
+    return {name for source in sources for name in _used(source)}
+
+
+@functools.lru_cache(maxsize=256)
+def _used(source: str) -> frozenset[str]:
+    tree = parse(source)
+    return frozenset(_free(tree)) if tree else frozenset()
 
 
 def _free(node: ast.AST) -> set[str]:

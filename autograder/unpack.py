@@ -13,7 +13,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -24,6 +24,7 @@ __all__ = ["Caps", "Found", "look_inside"]
 
 _JUNK = ("__MACOSX", ".ipynb_checkpoints", "__pycache__", "Thumbs.db", "desktop.ini")
 _ARCHIVES = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+_HIDDEN = "holds only hidden files"
 _UTF8_NAME = 0x800
 _ENCRYPTED = 0x1
 
@@ -38,6 +39,7 @@ class Caps:
         total_bytes: the most bytes that are read in all.
         ratio: the largest honest compression; notebooks with pictures stay below 20.
         nesting: archives inside archives that are opened.
+        own_files, own_bytes: the same for one student's own archive, and all that is in it.
     """
 
     file_bytes: int = 50 * 2**20
@@ -45,8 +47,15 @@ class Caps:
     total_bytes: int = 4 * 2**30
     ratio: int = 200
     nesting: int = 2
+    own_files: int = 2_000
+    own_bytes: int = 256 * 2**20
     _seen: int = field(default=0, repr=False)
     _read: int = field(default=0, repr=False)
+
+    def of_one(self) -> Caps:
+        """Caps for one student's archive, so that it cannot use up those of the class."""
+        files, total = min(self.own_files, self.files), min(self.own_bytes, self.total_bytes)
+        return replace(self, files=files, total_bytes=total, _seen=0, _read=0)
 
     def count(self) -> None:
         """Note one more file.
@@ -126,19 +135,28 @@ def _expand(found: Iterator[Found], caps: Caps, nesting: int) -> Iterator[Found]
 
 def _nested(file: Found, caps: Caps, nesting: int) -> Iterator[Found]:
     folder = (*file.parts[:-1], PurePosixPath(file.name).stem)
+    own = caps.of_one() if nesting == caps.nesting else caps
     try:
-        inner = list(_archive(io.BytesIO(file.read()), folder, caps))
-    except (ValueError, OSError) as error:
+        data = file.read()
+        # The list of members alone can take a gigabyte; each begins with this mark.
+        if (members := data.count(b"PK\x01\x02")) > own.files:
+            raise ValueError(f"holds {members} files, at most {own.files} are looked at")
+        inner = list(_expand(_archive(io.BytesIO(data), folder, own), own, nesting - 1))
+    except (ValueError, OSError, AutograderError) as error:
         yield _broken(file, str(error))
         return
-    yield from _expand(iter(inner), caps, nesting - 1)
+    yield from inner or [_broken(file, "is empty")]
 
 
 def _folder(root: Path, caps: Caps) -> Iterator[Found]:
     for place, folders, names in os.walk(root):
         here = Path(place).relative_to(root).parts
-        keep = sorted(f for f in folders if not _is_junk(f))
+        left_out = [f for f in folders if _is_junk(f)]
+        keep = sorted(set(folders) - set(left_out))
         folders[:] = [f for f in keep if not f.lower().endswith(".ipynb")]
+        if here and not keep and (names or left_out) and all(map(_is_junk, names)):
+            # Somebody's folder: who handed in nothing else must still be in the list.
+            yield Found((*here, ".hidden"), str(PurePosixPath(*here)), None, _HIDDEN, bytes)
         for name in sorted(set(names) | (set(keep) - set(folders))):
             if _is_junk(name):
                 continue
@@ -255,7 +273,8 @@ def _bounded(file: IO[bytes], caps: Caps) -> bytes:
 
 
 def _is_junk(name: str) -> bool:
-    return name in _JUNK or name.startswith((".", "~$"))
+    hidden = name.startswith((".", "~$")) and "_assignsubmission_" not in name
+    return hidden or name in _JUNK
 
 
 def _broken(file: Found, problem: str) -> Found:

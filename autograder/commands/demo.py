@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from autograder.commands.options import Course, Jobs
+from autograder.commands.options import Course, Engine, Jobs, Level
 from autograder.errors import AutograderError
 
 if TYPE_CHECKING:
     from autograder.classroom import Classroom
     from autograder.invent import Student
     from autograder.layout import Layout
+    from autograder.schedule.engines import Recipe
 
 MARKER = ".autograder/demo"
 _LIMIT = 10.0  # processor seconds for a cell; the invented endless loop takes that long
@@ -32,6 +33,8 @@ def demo(
         bool, typer.Option("--force", help="Replace FOLDER even if it is no demo.")
     ] = False,
     jobs: Jobs = None,
+    engine: Engine = "",
+    sandbox: Level = "",
     course: Course = None,
 ) -> None:
     """Grade an invented class of twelve, from the learning platform's zip to the class report.
@@ -41,6 +44,7 @@ def demo(
     started = time.monotonic()
     console = Console()
     from autograder.layout import find_layout
+    from autograder.schedule.engines import DEFAULT, Recipe
 
     layout = find_layout(course)
     name = layout.select([lab])[0]
@@ -50,15 +54,18 @@ def demo(
     console.print(f"[green]✓[/] released {name} into {escape(str(folder))}", soft_wrap=True)
     students = _hand_in(classroom, layout, name)
     console.print(f"[green]✓[/] {len(students)} students handed in: {_zip(classroom)}")
-    run_class(console, classroom, name, jobs=jobs)
+    run_class(console, classroom, name, Recipe(engine or DEFAULT, sandbox), jobs=jobs)
     _explain(console, folder, name, students, time.monotonic() - started)
 
 
-def run_class(console: Console, classroom: Classroom, lab: str, *, jobs: int | None = None) -> None:
+def run_class(
+    console: Console, classroom: Classroom, lab: str, recipe: Recipe, *, jobs: int | None = None
+) -> None:
     """Collect, grade, write feedback and reports of the class."""
-    from autograder.commands.grade import print_tables, run_grading, write_reports
+    from autograder.commands.grade import print_tables, write_reports
+    from autograder.commands.progress import run_grading
     from autograder.feedback import write_feedback
-    from autograder.grading import collect_class, to_grade
+    from autograder.grading import collect_class
     from autograder.limits import Limits
     from autograder.sheet import read_sheet
 
@@ -67,8 +74,7 @@ def run_class(console: Console, classroom: Classroom, lab: str, *, jobs: int | N
     console.print(f"[green]✓[/] collected {good} notebooks, refused {len(entries) - good}")
     limits = Limits(cell_seconds=_LIMIT, total_seconds=300)
     template = classroom.template(lab)
-    submissions, _ = to_grade(classroom, lab, template, limits, engine="kernel")
-    run_grading(console, classroom, template, submissions, limits, jobs=jobs)
+    run_grading(console, classroom, template, limits, recipe, jobs=jobs)
     sheet = read_sheet(classroom, lab)
     write_feedback(sheet)
     write_reports(sheet, bom=True)

@@ -9,15 +9,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from autograder.commands.options import Jobs
+from autograder.commands.options import (
+    Cluster,
+    Database,
+    Engine,
+    Jobs,
+    Level,
+    LimitList,
+    read_limits,
+)
 from autograder.errors import AutograderError
 
 if TYPE_CHECKING:
     from autograder.classroom import Classroom
-    from autograder.execution import Outcome, Submission
-    from autograder.limits import Limits
     from autograder.sheet import Sheet
-    from autograder.template import Template
 
 ClassFolder = Annotated[
     Path, typer.Argument(metavar="CLASS", help="The class: a folder as nbgrader lays it out.")
@@ -32,10 +37,12 @@ def collect(
     source: Annotated[
         Path, typer.Argument(metavar="FROM", help="A learning platform's zip, or a folder.")
     ],
+    database: Database = "",
 ) -> None:
     """Take in what students handed in, one notebook per student.
 
     A new CLASS is set up, and a LAB that it does not have yet is released into it from solutions/.
+    The database that a new class is given stays in its configuration.
     Zips from Moodle and Canvas, nbgrader's folders and plain folders are understood.
     """
     from autograder.grading import collect_class
@@ -43,7 +50,7 @@ def collect(
     console = Console()
     if not source.exists():
         raise AutograderError(f"nothing to collect: {source} does not exist", code=2)
-    classroom, name = _with_lab(console, folder, lab)
+    classroom, name = _with_lab(console, folder, lab, database)
     with classroom.only_one():
         entries = collect_class(classroom, name, source)
     good = [entry for entry in entries if not entry.rejected]
@@ -66,30 +73,45 @@ def grade(
     jobs: Jobs = None,
     only: Student = "",
     again: Annotated[
-        bool, typer.Option("--again", help="Grade unchanged submissions too.")
+        bool, typer.Option("--again", help="Judge unchanged submissions too.")
+    ] = False,
+    new_tests: Annotated[
+        bool, typer.Option("--new-tests", help="First take the lab's tests from solutions/ again.")
     ] = False,
     cell_seconds: Annotated[float, typer.Option(min=1, help="Limit for one cell.")] = 60,
     total_seconds: Annotated[float, typer.Option(min=1, help="Limit for one notebook.")] = 600,
+    limit: LimitList = None,
+    engine: Engine = "",
+    sandbox: Level = "",
+    cluster: Cluster = "",
+    database: Database = "",
 ) -> None:
     """Run the collected notebooks and write the gradebook.
 
-    Only what changed is graded: a run that was stopped goes on where it was.
+    Only what changed is judged: a run that was stopped goes on where it was, and a changed test
+    costs its own question. docs/grading.md tells about limits, clusters and databases.
     """
-    from autograder.grading import to_grade
-    from autograder.limits import Limits
+    from autograder.commands.progress import run_grading
+    from autograder.schedule.engines import DEFAULT, Recipe
     from autograder.sheet import read_sheet
 
     console = Console()
-    classroom, name = _open(folder, lab)
-    limits = Limits(cell_seconds=cell_seconds, total_seconds=total_seconds)
-    template = classroom.template(name)
-    submissions, unchanged = to_grade(
-        classroom, name, template, limits, engine="kernel", only=only, again=again
+    limits = read_limits(limit, cell_seconds=cell_seconds, total_seconds=total_seconds)
+    classroom, name = _open(folder, lab, database)
+    if new_tests:
+        _release_again(console, classroom, name)
+    recipe = Recipe(engine or DEFAULT, sandbox)
+    run_grading(
+        console,
+        classroom,
+        classroom.template(name),
+        limits,
+        recipe,
+        jobs=jobs,
+        only=only,
+        again=again,
+        cluster=cluster,
     )
-    if unchanged:
-        console.print(f"{unchanged} unchanged since they were graded (--again grades them too)")
-    if submissions:
-        run_grading(console, classroom, template, submissions, limits, jobs=jobs)
     sheet = read_sheet(classroom, name)
     print_tables(console, sheet)
     failed = [row for row in sheet.rows if row.status == "failed"]
@@ -98,12 +120,14 @@ def grade(
     console.print(f"next: autograder feedback {escape(str(folder))} {name}", soft_wrap=True)
 
 
-def feedback(folder: ClassFolder, lab: LabName, only: Student = "") -> None:
+def feedback(
+    folder: ClassFolder, lab: LabName, only: Student = "", database: Database = ""
+) -> None:
     """Write a page for every student, with the points and comments that count now."""
     from autograder.feedback import write_feedback
 
     console = Console()
-    sheet = _sheet(folder, lab)
+    sheet = _sheet(folder, lab, database)
     if only and all(only not in (row.student, row.name) for row in sheet.rows):
         raise AutograderError(f"no student {only!r} in this lab", code=2)
     chosen = next((row.student for row in sheet.rows if only in (row.student, row.name)), "")
@@ -125,10 +149,11 @@ def export(
     bom: Annotated[
         bool, typer.Option("--bom", help="Start with the mark by which Excel knows UTF-8.")
     ] = False,
+    database: Database = "",
 ) -> None:
     """Write points per question as CSV, and the class report as a page."""
     console = Console()
-    sheet = _sheet(folder, lab)
+    sheet = _sheet(folder, lab, database)
     table, page = write_reports(sheet, out=out, bom=bom)
     console.print(f"[green]✓[/] points: {table}", soft_wrap=True)
     console.print(f"[green]✓[/] class report: {page}", soft_wrap=True)
@@ -150,58 +175,6 @@ def write_reports(sheet: Sheet, *, out: Path | None = None, bom: bool = False) -
     return table, page
 
 
-def run_grading(
-    console: Console,
-    classroom: Classroom,
-    template: Template,
-    submissions: list[Submission],
-    limits: Limits,
-    *,
-    jobs: int | None = None,
-) -> None:
-    """Grade with a progress bar, the time that is left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from autograder.grading import default_jobs, grade_and_record, kernel_engine
-
-    jobs = min(jobs or default_jobs(), len(submissions))
-    engine = kernel_engine(classroom, template.lab, jobs=jobs)
-    columns = (
-        TextColumn("grading"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[last]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("grading", total=len(submissions), last="")
-
-        def watch(outcome: Outcome) -> None:
-            result = outcome.result
-            progress.update(task, advance=1, last=escape(result.name))
-
-        try:
-            grade_and_record(
-                classroom, template, engine, submissions, limits, jobs=jobs, watch=watch
-            )
-        except KeyboardInterrupt:
-            done = int(progress.tasks[task].completed)
-            raise AutograderError(
-                f"stopped: {done} of {len(submissions)} are in the gradebook; the same command "
-                "goes on with the others",
-                code=130,
-            ) from None
-
-
 def print_tables(console: Console, sheet: Sheet) -> None:
     """The students of a lab, what is odd about their work, and the questions."""
     from autograder.report import question_table, remark_lines, student_table, summarise
@@ -213,16 +186,16 @@ def print_tables(console: Console, sheet: Sheet) -> None:
     console.print(question_table(report))
 
 
-def _sheet(folder: Path, lab: str) -> Sheet:
+def _sheet(folder: Path, lab: str, database: str) -> Sheet:
     from autograder.sheet import read_sheet
 
-    return read_sheet(*_open(folder, lab))
+    return read_sheet(*_open(folder, lab, database))
 
 
-def _open(folder: Path, lab: str) -> tuple[Classroom, str]:
+def _open(folder: Path, lab: str, database: str) -> tuple[Classroom, str]:
     from autograder.classroom import open_classroom
 
-    classroom = open_classroom(folder)
+    classroom = open_classroom(folder, database)
     return classroom, _lab_name(classroom.labs, lab) or lab
 
 
@@ -233,19 +206,31 @@ def _lab_name(names: list[str], wanted: str) -> str:
     return fits[0] if len(fits) == 1 else ""
 
 
-def _with_lab(console: Console, folder: Path, lab: str) -> tuple[Classroom, str]:
+def _release_again(console: Console, classroom: Classroom, name: str) -> None:
+    """Release the lab into its class as solutions/ has it now; what was handed in stays."""
+    from autograder.layout import find_layout
+    from autograder.setup import set_up_lab
+
+    layout = find_layout()
+    layout.select([name])
+    with classroom.only_one(), console.status(f"releasing {name} into {classroom.root}"):
+        set_up_lab(classroom, layout, name)
+    console.print(f"[green]✓[/] released {name} again", soft_wrap=True)
+
+
+def _with_lab(console: Console, folder: Path, lab: str, database: str) -> tuple[Classroom, str]:
     """A class that has the lab; it is released into the class where it is missing."""
     from autograder.classroom import create_classroom, open_classroom
     from autograder.layout import find_layout
     from autograder.setup import set_up_lab
 
     if folder.is_dir() and any(folder.iterdir()):
-        classroom = open_classroom(folder)
+        classroom = open_classroom(folder, database)
         if name := _lab_name(classroom.labs, lab):
             return classroom, name
     layout = find_layout()
     name = layout.select([lab])[0]
-    classroom = create_classroom(folder)
+    classroom = create_classroom(folder, database)
     with console.status(f"releasing {name} into {folder}"):
         set_up_lab(classroom, layout, name)
     console.print(f"[green]✓[/] released {name} into {classroom.root}", soft_wrap=True)

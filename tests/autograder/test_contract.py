@@ -20,6 +20,10 @@ NAMES = {"scale", "Net"}
         "gradients(scale, x)",
         "scale(spy(lambda x: x))",
         "scale(spy(other))",
+        "net = spy(models.UNet(3).eval())\nscale(net, 3)",
+        "x = torch.rand(3, generator=torch.Generator().manual_seed(1))\nscale(x)",
+        "scale(x)\ncheck.equal(scale(x), 3)",
+        'check = Exercise("1.1", points=3, forbid=["numpy.pad", "course.tiling"])',
     ],
 )
 def test_data_crosses(text):
@@ -37,6 +41,14 @@ def test_data_crosses(text):
         ("Net(3).weight; Net.weight", 0, "used as an object"),
         ("x = 2\n\nscale(lambda x: x)", 2, "a lambda goes into `scale`"),
         ("check.raises(ValueError, scale, f=lambda x: x)", 0, "a lambda goes into `scale`"),
+        ("def g(x):\n    return x\n\nscale(g)", 3, "`g` goes into `scale`"),
+        ("g = lambda x: x\nscale(1, k=g)", 1, "wrap it, spy(g)"),
+        ("net = models.UNet(3).eval()\nscale(net)", 1, "`net` goes into `scale`"),
+        ("g = torch.Generator().manual_seed(1)\nscale(g)", 1, "is no data"),
+        ("scale(3)(4)", 0, "the result of `scale` is called"),
+        ("scale(x)\ncheck.equal(x, 3)", 1, "as a copy"),
+        ('no = ["os"]\nExercise("1.1", points=3, forbid=no)', 1, "written out"),
+        ('Exercise("1.1", points=3, forbid=["os", name])', 0, "written out"),
     ],
 )
 def test_objects_do_not_cross(text, line, words):

@@ -1,5 +1,6 @@
 """The doctor: every illness is recognised, has a cure, and only serious ones fail the command."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from autograder import diagnosis
 from autograder.cli import app
 from autograder.diagnosis import BROKEN, OK, WEAK, Finding
+from autograder.sandbox.probes import PROBES, Probe, Report
 
 Answer = Callable[..., subprocess.CompletedProcess]
 
@@ -99,15 +101,56 @@ class TestKernel:
         assert (diagnosis.kernel().state, diagnosis.kernel().found) == (BROKEN, "not found")
 
 
-def test_bubblewrap_must_exist_and_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    programs(monkeypatch)
-    assert diagnosis.sandbox().state == WEAK
-    assert "bubblewrap" in diagnosis.sandbox().cure
-    programs(monkeypatch, bwrap="/bin/bwrap")
-    monkeypatch.setattr(diagnosis, "_output", answers(1, "", "bwrap: No permissions"))
-    assert diagnosis.sandbox().found == "cannot make namespaces: bwrap: No permissions"
-    monkeypatch.setattr(diagnosis, "_output", answers(0))
-    assert diagnosis.sandbox().state == OK
+def held(level: int, builder: str = "") -> Report:
+    return Report(level, builder, "", tuple(Probe(what, True) for what in PROBES.values()))
+
+
+def broken(level: int, builder: str = "") -> Report:
+    probes = [Probe(what, what != PROBES["connect"], "got out") for what in PROBES.values()]
+    return Report(level, builder, "", tuple(probes))
+
+
+class TestSandbox:
+    @pytest.mark.parametrize(
+        ("reports", "state", "found"),
+        [
+            ((held(3, "bwrap"), held(3, "unshare"), held(2), broken(1)), OK, "level 3 .* by bwrap"),
+            ((broken(3, "bwrap"), held(3, "unshare"), held(2)), OK, "level 3 .* by unshare"),
+            ((Report(3, "unshare", "no rights"), held(2), broken(1)), WEAK, "level 2.*no rights"),
+            ((Report(3, "unshare", "no rights"), broken(2), broken(1)), BROKEN, "no rights"),
+            ((broken(3, "unshare"), broken(2), broken(1)), BROKEN, "connect: got out"),
+            ((broken(3, "unshare"), broken(2), held(1)), BROKEN, "no level holds"),
+            ((), WEAK, "grading needs Linux"),
+        ],
+    )
+    def test_levels(
+        self,
+        reports: tuple[Report, ...],
+        state: str,
+        found: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(diagnosis, "boxes", lambda: reports)
+        finding = diagnosis.sandbox()
+        assert finding.state == state
+        assert re.search(found, finding.found)
+        assert bool(finding.cure) == (state != OK)
+
+    def test_the_table_of_attacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reports = (held(3, "bwrap"), Report(3, "unshare", "no rights"), held(2), broken(1))
+        monkeypatch.setattr("autograder.commands.doctor.boxes", lambda: reports)
+        monkeypatch.setattr("autograder.commands.doctor.diagnose", lambda course: iter([]))
+        output = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "120"}).output
+        rows = {line.split("│")[1].strip(): line.split("│")[2:] for line in output.splitlines()
+                if line.startswith("│")}  # fmt: skip
+        assert [cell.strip() for cell in rows["connect"][:4]] == ["stopped", "–", "stopped", "DONE"]
+        assert [cell.strip() for cell in rows["write outside"][:4]] == [
+            "stopped",
+            "–",
+            "stopped",
+            "stopped",
+        ]
+        assert set(PROBES.values()) <= set(rows)
 
 
 def test_a_browser_and_its_fonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +236,7 @@ def test_only_what_breaks_a_command_fails(
 ) -> None:
     finding = Finding("thing", state, "found [this]", "" if state == OK else "mend it")
     monkeypatch.setattr("autograder.commands.doctor.diagnose", lambda course: iter([finding]))
+    monkeypatch.setattr("autograder.commands.doctor.boxes", lambda: ())
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == code
     assert "found [this]" in result.output
@@ -201,7 +245,7 @@ def test_only_what_breaks_a_command_fails(
 
 def test_every_check_of_this_machine_answers() -> None:
     findings = list(diagnosis.diagnose())
-    assert {"Python", "torch + torchvision", "nbgrader", "kernel python3", "bubblewrap"} <= {
+    assert {"Python", "torch + torchvision", "nbgrader", "kernel python3", "sandbox"} <= {
         finding.what for finding in findings
     }
     assert all(finding.cure for finding in findings if finding.state != OK)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from autograder.classroom import Classroom, create_classroom, open_classroom
 from autograder.cli import app
 from autograder.errors import AutograderError
-from autograder.execution import Outcome, Submission, grade_class
+from autograder.execution import Outcome
 from autograder.grading import collect_class, grade_and_record, kernel_engine, to_grade
 from autograder.limits import Limits
 from autograder.recorder import read_grades
@@ -288,33 +288,6 @@ def test_nothing_is_graded_where_the_solution_itself_fails(
         grade_all(classroom)
     assert read_grades(classroom, LAB) == {}
     assert not classroom.result("ann", LAB).exists()
-
-
-class _Broken:
-    """An engine with a defect of its own."""
-
-    name = "broken"
-
-    def grade(self, submission: Submission, template: Any, limits: Limits) -> Outcome:
-        if submission.student == "bad":
-            raise RuntimeError("no room left")
-        result = Result(submission.student, "", template.lab, "rejected", reason="a test")
-        return Outcome(result)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_a_defect_of_ours_costs_one_student_only(empty: Classroom) -> None:
-    engine, template = _Broken(), empty.template(LAB)
-    work = [Submission(name, name, b"") for name in ("a", "bad", "c")]
-    outcomes = {o.result.student: o.result for o in grade_class(engine, work, template, LIMITS)}
-    assert outcomes["bad"].status == "failed"
-    assert outcomes["bad"].reason == "RuntimeError: no room left"
-    assert outcomes["a"].status == outcomes["c"].status == "rejected"
-    assert engine.closed
-    with pytest.raises(ValueError, match="jobs must be positive, got 0"):
-        list(grade_class(engine, work, template, LIMITS, jobs=0))
 
 
 def test_two_commands_at_once_are_refused(empty: Classroom) -> None:

@@ -209,6 +209,49 @@ def test_zips_of_students_are_opened_but_not_without_end(tmp_path: Path) -> None
     assert "zip" in entries["fay"].rejected
 
 
+def test_one_crowded_or_empty_zip_does_not_stop_the_class(tmp_path: Path) -> None:
+    crowd = zip_bytes({f"{n}.txt": b"" for n in range(30)})
+    twice = zip_bytes({"a.zip": crowd, "b.zip": crowd})
+    files = {"crowd/x.zip": crowd, "twice/x.zip": twice, "empty/x.zip": zip_bytes({})}
+    put(tmp_path, {**files, f"good/{LAB}.ipynb": GOOD, f"late/{LAB}.ipynb": GOOD})
+    entries, taken = take(tmp_path, files=40, own_files=20)
+    assert set(taken) == {"good", "late"}
+    assert "holds 30 files, at most 20 are looked at" in entries["crowd"].rejected
+    assert "holds 30 files" in entries["twice"].rejected
+    assert "x.zip is empty" in entries["empty"].rejected
+
+
+def test_who_handed_in_only_hidden_files_is_in_the_list(tmp_path: Path) -> None:
+    put(tmp_path, {"ann/.DS_Store": b"x", "bob/.ipynb_checkpoints/a.ipynb": GOOD})
+    put(tmp_path, {f".dot_1_assignsubmission_file_/{LAB}.ipynb": GOOD, f"c/{LAB}.ipynb": GOOD})
+    entries, taken = take(tmp_path)
+    assert set(taken) == {"_.dot", "c"}
+    assert "only hidden files" in entries["ann"].rejected
+    assert "only hidden files" in entries["bob"].rejected
+
+
+@pytest.mark.parametrize(
+    ("change", "flags"),
+    [
+        ({"nbformat": 3}, {"old-format"}),
+        ({"metadata": {"kernelspec": {"name": "ir", "language": "R"}}}, {"kernel-changed"}),
+        ({"metadata": {"kernelspec": {"name": "conda-env-ml", "language": "python"}}}, set()),
+        ({"metadata": {"kernelspec": {"name": "xpython"}}}, set()),
+        ({"nbformat": True, "metadata": []}, set()),
+    ],
+)
+def test_formats_and_kernels(tmp_path: Path, change: dict, flags: set[str]) -> None:
+    data = json.dumps({**json.loads(GOOD), **change}).encode()
+    put(tmp_path, {f"ann/{LAB}.ipynb": data})
+    assert codes(take(tmp_path)[0]["ann"]) == flags
+
+
+def test_endless_text_is_refused(tmp_path: Path) -> None:
+    cells = [{"cell_type": "code", "source": "x = 1\n" * 40_000}] * 15
+    put(tmp_path, {f"ann/{LAB}.ipynb": json.dumps({"cells": cells}).encode()})
+    assert "MB of text" in take(tmp_path)[0]["ann"].rejected
+
+
 def test_cyrillic_without_the_flag_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.zip"
     with zipfile.ZipFile(path, "w") as archive:

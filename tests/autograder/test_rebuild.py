@@ -1,6 +1,7 @@
 """Rebuild: honest but damaged notebooks keep their answers, and nothing foreign gets in."""
 
 import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,7 @@ def test_nothing_of_the_students_metadata_survives(template: Template) -> None:
         if "nbgrader" in cell.metadata:
             original = cell_of(RELEASED, cell.id).metadata["nbgrader"]
             assert cell.metadata["nbgrader"] == original
-    assert codes(rebuilt) == {"tags-ignored"}
+    assert codes(rebuilt) == {"tags-ignored", "metadata-edited"}
 
 
 def test_a_free_cell_that_was_edited_runs_after_ours(template: Template) -> None:
@@ -241,6 +242,48 @@ def test_a_free_cell_that_was_edited_runs_after_ours(template: Template) -> None
     rebuilt = done(template, notebook)
     assert [c.source for c in rebuilt.cells[:2]] == ["# A tiny lab", "# My title"]
     assert rebuilt.cells[1].ours is None
+
+
+def test_a_helper_below_its_use_is_moved_up(template: Template) -> None:
+    notebook = answered(RELEASED)
+    cell_of(notebook, "ex-1-1-answer").source = "def double(x):\n    return helper(x)"
+    notebook.cells.append(v4.new_code_cell("def helper(x):\n    return twice(x)"))
+    notebook.cells.append(v4.new_code_cell("def twice(x):\n    return 2 * x"))
+    notebook.cells.append(v4.new_code_cell("def unused(x):\n    return x"))
+    rebuilt = done(template, notebook)
+    assert results(rebuilt) == (14, 25)
+    assert codes(rebuilt) == {"helper-moved"}
+    assert "unused" not in runnable(rebuilt)
+
+
+def test_a_helper_that_stands_right_stays(template: Template) -> None:
+    notebook = answered(RELEASED)
+    cell_of(notebook, "ex-1-1-answer").source = "def double(x):\n    return helper(x)"
+    at = notebook.cells.index(cell_of(notebook, "ex-1-1-answer"))
+    notebook.cells.insert(at, v4.new_code_cell("def helper(x):\n    return 2 * x"))
+    notebook.cells.append(v4.new_code_cell("def helper(x):\n    return 0"))
+    rebuilt = done(template, notebook)
+    assert results(rebuilt) == (14, 25)
+    assert codes(rebuilt) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n" * 200_000 + "x", "x" + " " * 200_000 + "y", "x = " + "lambda: " * 900 + "1",
+     "x = " + "-" * 2000 + "1", "(" * 100_000, "x = " + "+".join(["1"] * 5000)],
+    ids=["blank lines", "blanks", "lambdas", "signs", "brackets", "terms"],
+)  # fmt: skip
+def test_hostile_text_is_read_in_linear_time(template: Template, text: str) -> None:
+    notebook = answered(RELEASED)
+    notebook.cells.insert(4, v4.new_code_cell(text))
+    started = time.process_time()
+    assert results_of_answers(done(template, notebook)) == list(RIGHT)[:2]
+    assert time.process_time() - started < 3
+
+
+def results_of_answers(rebuilt: Rebuilt) -> list[str]:
+    found = [c.ours.id for c in rebuilt.cells if c.ours and c.ours.id in RIGHT and c.answered]
+    return [name for name in found if name.endswith("answer")]
 
 
 def test_pictures_in_a_written_answer_are_kept(template: Template) -> None:

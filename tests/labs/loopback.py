@@ -1,7 +1,8 @@
 """A check cell and the student's code on two sides of a wall that only data crosses.
 
-Everything that passes is turned into JSON and raw bytes and read again on the other side, as it
-would be between two processes. What cannot be turned into data does not pass.
+Everything that passes is packed and unpacked as between the grader's two processes; what cannot be
+turned into data does not pass. Here both sides share one process, so that a lab's author gets an
+answer at once, with a traceback that shows both sides.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import builtins
 import json
 from typing import Any
 
-import numpy as np
-import torch
-
+from autograder.judge.wire import pack, unpack
 from course.checks import Spy, build, gradients, observe
 from course.checks.student import ModuleHandle
 
@@ -20,58 +19,23 @@ HELPERS = {"observe": observe, "gradients": gradients}
 
 
 def crossed(value: Any) -> Any:
-    """The value as it arrives on the other side."""
+    """The value as it arrives on the other side; a spy arrives as something that calls back."""
     buffers: list[Any] = []
-    text = json.dumps(_pack(value, buffers))
-    return _unpack(json.loads(text), buffers)
+    spies: list[Spy] = []
 
+    def passed(what: Any) -> list[Any]:
+        if type(what) is not Spy:
+            raise TypeError(f"{type(what).__name__} is no data: it cannot leave its process")
+        spies.append(what)
+        return ["callback", len(spies) - 1, "spy"]
 
-def _pack(value: Any, buffers: list[Any]) -> Any:
-    kind = type(value)
-    if value is None or kind in (bool, int, str):
-        return ["value", value]
-    if kind is float:
-        return ["float", value.hex()]
-    if kind in (list, tuple, torch.Size):
-        return ["list" if kind is list else "tuple", [_pack(v, buffers) for v in value]]
-    if kind is dict:
-        return ["dict", [[_pack(k, buffers), _pack(v, buffers)] for k, v in value.items()]]
-    if kind in (torch.Tensor, torch.nn.Parameter):
-        data = value.detach().cpu().contiguous()
-        buffers.append(data.reshape(-1).view(torch.uint8).numpy().tobytes())
-        name = str(data.dtype).removeprefix("torch.")
-        return ["tensor", name, list(data.shape), len(buffers) - 1]
-    if kind is np.ndarray and value.dtype.kind in "biufc":
-        buffers.append(value.tobytes())
-        return ["array", value.dtype.str, list(value.shape), len(buffers) - 1]
-    if isinstance(value, np.generic):
-        return _pack(value.item(), buffers)
-    if kind is Spy:
-        buffers.append(value)  # a reference: calls come back over the wall
-        return ["callback", len(buffers) - 1]
-    raise TypeError(f"{kind.__name__} is no data: it cannot leave its process")
-
-
-def _unpack(packed: Any, buffers: list[Any]) -> Any:
-    kind, *rest = packed
-    if kind == "value":
-        return rest[0]
-    if kind == "float":
-        return float.fromhex(rest[0])
-    if kind in ("list", "tuple"):
-        items = [_unpack(v, buffers) for v in rest[0]]
-        return items if kind == "list" else tuple(items)
-    if kind == "dict":
-        return {_unpack(k, buffers): _unpack(v, buffers) for k, v in rest[0]}
-    if kind == "tensor":
-        raw = torch.frombuffer(bytearray(buffers[rest[2]]) or bytearray(1), dtype=torch.uint8)
-        dtype = getattr(torch, rest[0])
-        size = int(np.prod(rest[1])) * dtype.itemsize
-        return raw[:size].view(dtype).reshape(rest[1])
-    if kind == "array":
-        return np.frombuffer(buffers[rest[2]], np.dtype(rest[0])).reshape(rest[1]).copy()
-    spy = buffers[rest[0]]
-    return lambda *args: crossed(spy(*crossed(args)))
+    text = json.dumps(pack(value, buffers, other=passed, strides=True))
+    return unpack(
+        json.loads(text),
+        [bytes(part) for part in buffers],
+        callback=lambda number, name: lambda *args: crossed(spies[number](*crossed(args))),
+        strides=True,
+    )
 
 
 class StandIn:
