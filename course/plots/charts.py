@@ -157,6 +157,8 @@ def heat(
         >>> print(heat([[0.0, 1.5]], title="Weights").alt)
         Weights. Map of 1 x 2 values, 0 to 1.5, largest at row 0, column 1.
     """
+    from matplotlib.ticker import MaxNLocator
+
     array = to_image(values).astype(np.float64)
     if array.ndim != 2:
         raise ValueError(f"expected a map (H, W); got shape {to_array(values).shape}")
@@ -168,7 +170,7 @@ def heat(
         axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
         for side in (axis.xaxis, axis.yaxis):
-            side.get_major_locator().set_params(integer=True)  # there is no row 0.5
+            side.set_major_locator(MaxNLocator(integer=True))  # there is no row 0.5
         figure.colorbar(drawn, ax=axis, label=label)
         if max(height, width) <= 12:
             low, high = drawn.get_clim()
