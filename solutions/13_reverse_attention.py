@@ -39,11 +39,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course import data, ladder, losses, metrics, models, plots, training
+from course import data, ladder, losses, metrics, plots, training
 from course.checks import Exercise, attempt, gradients
 from course.claims import claim
 from course.experiments.sets import load_set
 from course.models.layers import conv_bn_relu
+from course.models.reverse_attention import reverse_attention_mask as library_mask
 
 # %% [markdown]
 # ## The picture of this lab
@@ -240,7 +241,7 @@ response = torch.linspace(-3, 3, 61)
 plots.curves(
     {
         "simple": (response, torch.sigmoid(-response)),
-        "stretched": (response, models.reverse_attention.reverse_attention_mask(response)),
+        "stretched": (response, library_mask(response)),
     },
     title="Two masks: where the original branch responds, the reverse branch is silent",
     xlabel="response of the original branch",
