@@ -648,8 +648,8 @@ plots.compare_values(
 )
 
 # %% [markdown] exercise="13.4" role="see"
-# All twelve lie close together, at 0.004 to 0.006: with 2000 draws the generator hardly matters. The
-# interval does not contain 0, though the two bars of a seed differ by a hundredth or two.
+# All twelve are 0.006: with 2000 draws the generator hardly matters. The interval does not contain 0,
+# though the two bars of a seed differ by a hundredth or two.
 
 # %% [markdown] exercise="13.4" role="think" points=10
 # **Think (10 points).** A report says: "our best run reaches 0.72, the baseline's mean is 0.63, a gain of
@@ -658,7 +658,7 @@ plots.compare_values(
 #
 # ### BEGIN SOLUTION
 # The best of five is compared with a mean, so luck of the seed counts as gain: the baseline's own best
-# is 0.70. Paired by seed the gain is 0.012, with an interval of about 0.005 to 0.018. Ask whether both
+# is 0.70. Paired by seed the gain is 0.012, with an interval of 0.006 to 0.018. Ask whether both
 # had the same budget of tuning, images and steps, how many settings were tried before these runs, and
 # whether the seeds were fixed beforehand. Full marks: best against mean, the paired number, and one
 # sensible question.
@@ -677,7 +677,7 @@ plots.compare_values(
 # "Not reproduced" is not "false": it holds for this setting. "Cannot tell" is an answer too, and the only
 # right one where the interval lies on both sides. Papers seldom print it; a replication must be able to.
 # The effect here is one point of mean IoU; the paper reports 2.4 on Pascal Context.
-# [Bouthillier et al. 2021, §4; Huang et al. 2017, Table 2]
+# [Bouthillier et al. 2021, §4; Huang et al. 2017, §4]
 
 # %% exercise="13.5" role="look"
 plots.table(
@@ -969,7 +969,7 @@ if results:
             13,
             "Reverse attention raises the mean IoU where classes look alike.",
             quantity="mean IoU with reverse attention less plain, same seed",
-            paper="Huang et al. 2017, Table 2: Pascal Context 45.7 (DeepLabv2) to 48.1",
+            paper="Huang et al. 2017, §4: Pascal Context 45.7 (DeepLabv2) to 48.1",
             values=[b - a for a, b in zip(results["plain"], results["reverse attention"])],
             at_least=0.01,
         ).show()
