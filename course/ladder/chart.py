@@ -73,6 +73,8 @@ def cost_picture(scores: Mapping[str, Scores] | None = None) -> Picture:
     >>> "parameters" in cost_picture().alt
     True
     """
+    from matplotlib.ticker import NullFormatter
+
     rungs, chosen = _present(scores)
     columns = {
         "parameters": [chosen[rung.name].parameters for rung in rungs],
@@ -86,7 +88,10 @@ def cost_picture(scores: Mapping[str, Scores] | None = None) -> Picture:
             axis.scatter(costs, values, s=30, color=PALETTE[0])
             _label_apart(axis, costs, values, [str(rung.lab) for rung in rungs])
             axis.set_xscale("log")
-            axis.set_ylim(0, 1)
+            axis.xaxis.set_minor_formatter(NullFormatter())  # or its labels run into one another
+            low, high = min(costs), max(costs)
+            axis.set_xlim(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
+            axis.set_ylim(-0.1, 1)  # room for the labels of the lowest rungs
             axis.set_xlabel(what)
         axes[0].set_ylabel("IoU of the class “line”")
         told = "; ".join(
