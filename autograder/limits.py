@@ -16,7 +16,8 @@ class Limits:
 
     Attributes:
         cell_seconds: processor seconds of one cell.
-        check_seconds: seconds by the clock for one check, with all that it calls.
+        check_seconds: seconds by the clock for one check cell, with all that it calls; three times
+            `cell_seconds` at most.
         total_seconds: seconds by the clock for the whole notebook.
         memory_bytes: what all processes of the submission may hold above the imported libraries.
             One process alone is refused more with a clean `MemoryError`.

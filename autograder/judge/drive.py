@@ -209,7 +209,8 @@ class _Pass:
 
     def _check(self, step: Step) -> bool:
         limits, drive = self.limits, self.drive
-        seconds = min(limits.longest_cell, max(1.0, drive._stop_at - time.monotonic()))
+        left = max(1.0, drive._stop_at - time.monotonic())
+        seconds = min(limits.check_seconds, limits.longest_cell, left)
         here, there = socket.socketpair()
         pid = None
         try:
@@ -230,7 +231,8 @@ class _Pass:
         if errors and errors[-1]["ename"] in ("TimeLimit", "KernelDied"):
             words = errors[-1]["evalue"]
             if errors[-1]["ename"] == "TimeLimit":
-                words = errors[-1]["evalue"] = f"stopped after {limits.cell_seconds:g} s"
+                longest = min(limits.cell_seconds, seconds)
+                words = errors[-1]["evalue"] = f"stopped after {longest:.3g} s"
             drive.hit.append((step.index, words))
         drive.keep(step, verdict["outputs"], again=False)
         drive.flags += [(step.index, code, detail) for code, detail in verdict["flags"]]

@@ -354,3 +354,13 @@ def test_a_student_cannot_show_a_report():
     mime = "application/vnd.segmentation-course.check+json"
     shown = {"output_type": "display_data", "data": {mime: {}, "text/plain": "x"}, "metadata": {}}
     assert json.dumps(tidy([shown], 1000)).count(mime) == 0
+
+
+def test_a_check_that_only_waits_is_ended_by_its_own_limit(engine):
+    waits = "def unet_sizes(n, depth=4):\n    import time\n    time.sleep(60)\n"
+    limits = Limits(cell_seconds=20, check_seconds=2)
+    questions, outcome = answered(engine, "8.1", waits, limits=limits, also="8.2")
+    assert questions["8.1"].earned == 0
+    assert "stopped after 2 s" in questions["8.1"].error
+    assert questions["8.2"].earned == questions["8.2"].points
+    assert any("2 s" in words for words in outcome.result.limits)
