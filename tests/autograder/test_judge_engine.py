@@ -364,3 +364,15 @@ def test_a_check_that_only_waits_is_ended_by_its_own_limit(engine):
     assert "stopped after 2 s" in questions["8.1"].error
     assert questions["8.2"].earned == questions["8.2"].points
     assert any("2 s" in words for words in outcome.result.limits)
+
+
+def test_a_notebook_may_import_the_files_beside_it_but_they_hide_no_library(engine):
+    answer = (
+        "from pathlib import Path\n"
+        "Path('sizes_of_mine.py').write_text('two = 2')\n"
+        "Path('torch.py').write_text('raise SystemExit')\n"
+        "import sizes_of_mine, torch\n"
+        "assert sizes_of_mine.two == 2 and torch.tensor(1.0) == 1\n"
+    ) + solution(LAB)["8.1"]
+    questions, _ = answered(engine, "8.1", answer)
+    assert questions["8.1"].earned == questions["8.1"].points
