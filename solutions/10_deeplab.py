@@ -327,7 +327,8 @@ with check("field of view against localization: strides", points=1):
             "A layer's stride widens only the layers after it: update the step last.": (29, 8),
             "Three samples are two steps wide: count kernel - 1.": (22, 8),
             "The field must grow by the step so far: later layers see further apart.": (7, 8),
-            "Strides multiply: three halvings are a step of 8.": (13, 6),
+            "Strides multiply: three halvings are a step of 8.": (13, 4),
+            "Strides multiply, they do not add: 2 · 2 · 2 is 8.": (15, 6),
             "Step first, field second came: exchange them.": (8, 15),
         },
     )
@@ -337,7 +338,8 @@ with check("field of view against localization: the same field by rates", points
         (15, 1),
         mistakes={
             "The rate is ignored: the weights lie `rate` apart.": (7, 1),
-            "The rate multiplies the gaps, kernel - 1, not the kernel.": (22, 1),
+            "The rate multiplies the gaps, kernel - 1, not the kernel.": (19, 1),
+            "Three samples are two gaps wide: count kernel - 1, not the kernel.": (22, 1),
             "The rate multiplies the gaps: yours adds it.": (11, 1),
             "A rate does not coarsen the step: only strides do.": (23, 8),
         },
@@ -658,6 +660,7 @@ plots.curves(
 # - `image`: `(C, H, W)`, floats in [0, 1]; `theta_b` counts colour levels of 255, `theta_a` and
 #   `theta_g` pixels.
 # - Result: `(2, N, N)`, appearance then smoothness, pixels in reading order, N = H · W; zero diagonals.
+# - Subtract colours before you square: expanded squares round near colours away.
 # - A theta that is not positive raises `ValueError`. `course.crf` is not allowed here.
 
 # %% [markdown] exercise="10.4" role="hints"
@@ -787,15 +790,16 @@ objects = solid[0]["image"]
 ys, xs = (solid[0]["mask"] > 0).nonzero().T
 inside = int(ys.median()) * 41 + int(xs[ys == ys.median()].median())
 plots.compare(
-    yours=lambda: pairwise_kernel(objects, 6.0, 20.0, 1.0)[0, inside].reshape(41, 41),
-    expected=crf.pairwise_kernel(objects, 6.0, 20.0, 1.0)[0, inside].reshape(41, 41),
+    yours=lambda: pairwise_kernel(objects, 6.0, 60.0, 1.0)[0, inside].reshape(41, 41),
+    expected=crf.pairwise_kernel(objects, 6.0, 60.0, 1.0)[0, inside].reshape(41, 41),
     title="The appearance bond of one pixel of an object with all others",
     exercise="10.4",
 )
 
 # %% [markdown] exercise="10.4" role="see"
-# The bonds fill the object around the pixel and stop at its edge, although nobody told the kernel
-# where that is. They fade within about 12 pixels, twice $\theta_\alpha$. The difference is below 0.0001.
+# The bonds are strongest inside the object around the pixel and drop at its edge, although nobody told
+# the kernel where that is. They fade within about 12 pixels, twice $\theta_\alpha$; the noise of the
+# colours makes them uneven. The difference is below 0.0001.
 
 # %% [markdown] exercise="10.4" role="think"
 # **Think.** A line of two pixels crosses an object of the same colour. What do these kernels say about
@@ -1047,14 +1051,14 @@ class SmallDeepLab(nn.Module):
         return F.interpolate(self.head(x), images.shape[-2:], mode="bilinear", align_corners=True)
 
 
-def train_net(samples, layers, channels, classes, maps, seed):
+def train_net(samples, layers, channels, classes, maps, seed, longer=1):
     torch.manual_seed(seed)
     net = SmallDeepLab(layers, channels, classes, maps).to(device)
     training.fit(
         net,
         samples,
         lambda logits, batch: losses.cross_entropy(logits, batch["mask"]),
-        steps=steps,
+        steps=longer * steps,
         batch_size=8,
         lr=1e-2,
         schedule=training.poly_lr,
@@ -1152,7 +1156,7 @@ if scores and dataset == "lines":
 #
 # ## Part two: a coarse network and the field
 #
-# Objects of one colour, a network of step 8, and **your** field behind it. Its parameters were chosen
+# Objects of one colour, a network of step 8 trained twice as long, and **your** field behind it. Its parameters were chosen
 # on other images and are the same for all seeds. Two numbers: the IoU of objects against ground, and
 # the share of right pixels in a band of two pixels on either side of the true edges.
 
@@ -1181,7 +1185,7 @@ with attempt("10.1 to 10.5"), torch.no_grad():
     for seed in seeds:
         with torch.enable_grad():
             coarse_nets[seed] = (
-                train_net(solids[0], hold_stride(chain, 8), colours, len(kinds), 2 * width, seed)
+                train_net(solids[0], hold_stride(chain, 8), colours, len(kinds), 2 * width, seed, 2)
                 if dataset == "lines"
                 else nets[8, seed]
             )
@@ -1240,8 +1244,8 @@ if after and dataset == "lines":
         limits=(0, 1.15),
     ).show()
     if steps >= 150 and len(seeds) >= 3:
-        assert min(gain) > 0.05, "the field should raise the IoU: check 10.4 and 10.5"
-        assert min(edge_gain) > 0.05, "the field should mend the edges: check 10.4 and 10.5"
+        assert min(gain) > 0.1, "the field should raise the IoU: check 10.4 and 10.5"
+        assert min(edge_gain) > 0.08, "the field should mend the edges: check 10.4 and 10.5"
         claim(
             10,
             "A fully connected CRF sharpens the edges of a coarse network.",
@@ -1253,7 +1257,11 @@ if after and dataset == "lines":
         ).show()
 
 # %% [markdown]
-# @@SEE@@
+# **What you should see.** In each run the field raises the IoU of the objects by more than 0.1 (about
+# 0.76 to 0.95), and the share of right pixels near the edges by more than 0.08 (about 0.84 to 0.97).
+# It moves borders; the class of a whole object stays what the network said. Look for an object that
+# vanishes: where the network hardly saw it, the many pixels around overrule it. With half the
+# training steps this is common, and one of six seeds then gained only 0.09 at the edges.
 #
 # | | paper | here |
 # |---|---|---|
