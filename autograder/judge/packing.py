@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ class Packer:
         """One value, and what is in it."""
         self._left -= 1
         kind = type(value)
+        kind = dict if kind is OrderedDict else kind  # as `nn.Module.state_dict` returns it
         inside = len(value) if kind in _CONTAINERS else 0
         if depth > DEEPEST or self._left < inside:
             raise WireError("the value is nested too deeply or has too many parts")

@@ -218,6 +218,7 @@ class TestProcesses:
             while born < 100:
                 if os.fork() == 0: time.sleep(60)
                 born += 1
+        time.sleep(2)  # where only the watch counts, give it time to look
         tell(born)
         """
         # What else this user runs does not count against a submission.

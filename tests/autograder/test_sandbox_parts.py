@@ -387,14 +387,15 @@ class TestUsers:
         assert len(set(users)) == 100
         assert all(user is not None and user >= 61_184 for user in users)
 
-    def test_readable_by_all(self, tmp_path: Path) -> None:
-        inner = tmp_path / "inner"
-        inner.mkdir()
-        for folder in (inner, tmp_path, *list(tmp_path.parents)[:2]):
-            folder.chmod(0o755)
-        assert launch.readable_by_all(str(inner))
-        tmp_path.chmod(0o700)
-        assert not launch.readable_by_all(str(inner))
+    def test_readable_by_all(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are for nobody else
+            outer = Path(folder)
+            inner = outer / "inner"
+            inner.mkdir(mode=0o755)
+            outer.chmod(0o755)
+            assert launch.readable_by_all(str(inner))
+            outer.chmod(0o700)
+            assert not launch.readable_by_all(str(inner))
 
 
 def test_the_filter_of_this_machine_loads() -> None:

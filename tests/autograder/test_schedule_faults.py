@@ -176,7 +176,7 @@ def test_a_class_that_may_not_be_written(fresh: Classroom, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--engine", "none"), "no engine 'none'; there is kernel, sandbox"),
+        (("--engine", "none"), "no engine 'none'; there is kernel, "),
         (("--limit", "memory=2G"), "no limit 'memory=2G'; there is cell_seconds=60"),
         (("--limit", "memory_bytes=lots"), "no limit 'memory_bytes=lots'"),
         (("--limit", "output_bytes=0"), "output_bytes must be positive"),
