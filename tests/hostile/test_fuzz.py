@@ -186,5 +186,7 @@ def test_some_for_real(tmp_path: Path, count: int) -> None:
     ]  # fmt: skip
     verdicts, damage, _ = run_corpus(TINY, cases, LEVELS[BEST], tmp_path)
     assert damage == []
-    assert {v.status for v in verdicts.values()} == {"graded", "rejected"}
+    statuses = {v.status for v in verdicts.values()}
+    assert statuses <= {"graded", "rejected"}
+    assert count < 100 or len(statuses) == 2
     assert all(v.reason for v in verdicts.values() if v.status == "rejected")
