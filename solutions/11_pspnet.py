@@ -926,6 +926,8 @@ def evaluate(net: nn.Module) -> tuple[float, float]:
 # %% role="experiment"
 nets, results = {}, {}
 with attempt("11.2 and 11.3"):
+    SceneNet((1, 2)).eval()(torch.zeros(1, channels, size, size))  # before minutes of training
+    poly(0, 1, 1.0)
     for label, bins in (("no pyramid", ()), ("one bin", (1,)), ("bins 1, 2, 3, 6", (1, 2, 3, 6))):
         for seed in seeds:
             torch.manual_seed(seed)

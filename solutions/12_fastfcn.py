@@ -998,6 +998,7 @@ def mean_iou(net) -> float:
 # %% role="experiment"
 results, cost, example = {}, {}, {}
 with attempt("12.3"):
+    Encoder("with JPU")(torch.zeros(2, parts.channels, size, size))  # before minutes of training
     for kind in ("ordinary", "dilated", "with JPU"):
         for seed in seeds[:1] if kind == "ordinary" else seeds:
             torch.manual_seed(seed)

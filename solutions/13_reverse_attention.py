@@ -896,6 +896,9 @@ def confusion_of(net):
 # %% role="experiment"
 results, pairs, trained = {}, {}, {}
 with attempt("13.1 to 13.3"):
+    zeros, none = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
+    ran_loss(zeros, zeros, reverse_attention(zeros, zeros), none)  # before minutes of training
+    confusable_pairs(torch.ones(2, 2, dtype=torch.int64), 1)
     for kind in ("plain", "reverse", "reverse attention"):
         for seed in seeds:
             torch.manual_seed(seed)
