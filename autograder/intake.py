@@ -80,7 +80,7 @@ def collect(
         raise AutograderError(f"{source} {error}") from error
     in_folders = any(len(file.parts) > 1 for file in found)
     for file, parts in _without_wrapper(found, lab):
-        owner = owner_of(parts, lab)
+        owner = owner_of(_trusted(file, parts, found), lab)
         if in_folders and len(file.parts) == 1 and not owner.file.endswith(".ipynb"):
             continue  # a list of grades or a read-me beside the students' folders
         files[owner.name, owner.number].append((file, owner))
@@ -93,6 +93,17 @@ def collect(
         if data:
             taken[student] = data
     return sorted(entries, key=lambda e: e.student), taken
+
+
+def _trusted(file: Found, parts: tuple[str, ...], found: list[Found]) -> tuple[str, ...]:
+    """The part of a path that the platform wrote.
+
+    Folders in a student's own archive have names that the student chose, perhaps somebody else's.
+    """
+    if not file.inside or (len(file.inside) == 1 and all(f.inside == file.inside for f in found)):
+        return parts  # a class in one archive
+    kept = len(file.inside) - (len(file.parts) - len(parts))
+    return (*parts[:kept], file.name) if kept > 0 else parts
 
 
 def _without_wrapper(found: list[Found], lab: str) -> Iterable[tuple[Found, tuple[str, ...]]]:

@@ -88,6 +88,7 @@ class Found:
         modified: when it was last changed, as far as known.
         problem: why it cannot be read, or "".
         read: gives its bytes.
+        inside: path of the outermost archive that it was found in, without the suffix.
     """
 
     parts: tuple[str, ...]
@@ -95,6 +96,7 @@ class Found:
     modified: datetime | None
     problem: str
     read: Callable[[], bytes]
+    inside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -145,7 +147,9 @@ def _nested(file: Found, caps: Caps, nesting: int) -> Iterator[Found]:
     except (ValueError, OSError, AutograderError) as error:
         yield _broken(file, str(error))
         return
-    yield from inner or [_broken(file, "is empty")]
+    outermost = nesting == caps.nesting
+    found = inner or [_broken(file, "is empty")]
+    yield from (replace(f, inside=folder) for f in found) if outermost else found
 
 
 def _folder(root: Path, caps: Caps) -> Iterator[Found]:

@@ -221,6 +221,23 @@ def test_one_crowded_or_empty_zip_does_not_stop_the_class(tmp_path: Path) -> Non
     assert "x.zip is empty" in entries["empty"].rejected
 
 
+def test_names_in_a_students_zip_are_not_believed(tmp_path: Path) -> None:
+    """Nobody hands in for somebody else, or takes a file out of the list."""
+    names = (f"bob_7_assignsubmission_file_/{LAB}.ipynb", f"bob/{LAB}/{LAB}.ipynb")
+    for number, name in enumerate(names):
+        put(tmp_path, {f"eve{number}/x.zip": zip_bytes({name: OTHER}), f"bob/{LAB}.ipynb": GOOD})
+        put(tmp_path, {f"flat{number}.zip": zip_bytes({name: OTHER})})
+    entries, taken = take(tmp_path)
+    assert taken["bob"] == GOOD
+    assert set(entries) == {"bob", "eve0", "eve1", "flat0", "flat1"}
+    assert all(taken[student] == OTHER for student in entries if student != "bob")
+
+
+def test_a_class_in_one_archive_inside_a_folder(tmp_path: Path) -> None:
+    moodle_zip(tmp_path / "class.zip", {"Ann": GOOD, "Bob": OTHER})
+    assert take(tmp_path)[1] == {"Ann": GOOD, "Bob": OTHER}
+
+
 def test_who_handed_in_only_hidden_files_is_in_the_list(tmp_path: Path) -> None:
     put(tmp_path, {"ann/.DS_Store": b"x", "bob/.ipynb_checkpoints/a.ipynb": GOOD})
     put(tmp_path, {f".dot_1_assignsubmission_file_/{LAB}.ipynb": GOOD, f"c/{LAB}.ipynb": GOOD})
