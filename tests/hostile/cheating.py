@@ -13,7 +13,7 @@ from typing import Any
 
 from nbformat import v4
 
-from .case import Work, case, cheat
+from .case import Work, case, cheat, zipped
 
 attack = functools.partial(case, "cheating", more_flags=True, guilty=0.0)
 steal = functools.partial(cheat, never=("check.hidden", "BEGIN HIDDEN"))
@@ -86,6 +86,13 @@ def _(work: Work) -> None:
 def _(work: Work) -> None:
     work.write(work.lab.wrong)
     work.answer.source += "\n" + work.check.source.replace("check = ", "check = done = ") + "\n4.0"
+
+
+@attack("a zip in another student's name", guilty=1.0)
+def _(work: Work) -> dict[str, Any]:
+    """If it worked, this student would vanish from the list."""
+    name = f"000 Anna_900_assignsubmission_file_/{work.lab.name}.ipynb"
+    return {"work.zip": zipped({name: work.bytes()})}
 
 
 # --- the kernel that runs it ----------------------------------------------------------------------

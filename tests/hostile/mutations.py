@@ -45,7 +45,7 @@ def mutated_zip(rng: Random, name: str, data: bytes) -> bytes:
             info.external_attr = rng.choice((0, 0o120777, 0o010644, 0o100644)) << 16
             archive.writestr(info, rng.choice((b"", b"x", b"{}", data, data[: len(data) // 2])))
         if rng.random() < 0.7:
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data)  # no time of day: the same each time
     found = buffer.getvalue()
     return _damaged(rng, found) if rng.random() < 0.6 else found
 
