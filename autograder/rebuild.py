@@ -182,7 +182,7 @@ def _our_cell(t: int, ours: TemplateCell, match: Match, theirs: list[StudentCell
         return Cell(ours.kind, ours.source, ours, shows=shows, runs=runs, attachments=pictures)
     found = [theirs[s] for s in match.of.get(t, [])]
     if not found:
-        return _missing(ours, match, theirs)
+        return _missing(t, ours, match, theirs)
     if any(cell.kind != ours.kind for cell in found):
         match.note("kind-changed", f"the cell had become {found[0].kind}; it is {ours.kind}", ours)
     source = "\n".join(cell.source for cell in found)
@@ -193,19 +193,25 @@ def _our_cell(t: int, ours: TemplateCell, match: Match, theirs: list[StudentCell
     return Cell(ours.kind, source, ours, answered, runs=runs, attachments=pictures)
 
 
-def _missing(ours: TemplateCell, match: Match, theirs: list[StudentCell]) -> Cell:
+def _missing(t: int, ours: TemplateCell, match: Match, theirs: list[StudentCell]) -> Cell:
     """Nobody's cell fits: the code stands in another cell that runs, or there is no answer."""
-    names = defined_names(ours.released) if ours.kind == "code" else set()
+    names = defined_names(ours.released) if ours.kind == "code" else frozenset()
+    home = {s: place for place, found in match.of.items() for s in found}
     still = match.dropped | {
-        s
-        for t, found in match.of.items()
-        for s in found
-        if match.ours[t].metadata and not match.ours[t].is_answer
+        s for s, p in home.items() if match.ours[p].metadata and not match.ours[p].is_answer
     }
-    running = [c for s, c in enumerate(theirs) if s not in still and c.kind == "code"]
-    if names and any(names <= defined_names(cell.source) for cell in running):
-        match.note("answer-elsewhere", f"{', '.join(names)} stands in another cell", ours)
-        return Cell(ours.kind, _ELSEWHERE, ours, answered=True)
+    holds = (
+        s
+        for s, cell in enumerate(theirs)
+        if s not in still and cell.kind == "code" and names <= defined_names(cell.source)
+    )
+    if names and (s := next(holds, None)) is not None:
+        match.note("answer-elsewhere", f"{', '.join(sorted(names))} stands in another cell", ours)
+        above = max((s for s, place in home.items() if place < t), default=-1)
+        late = home[s] > t if s in home else s > above
+        # A cell below the check comes too late for it, so its text runs here too.
+        source = _without_installs(theirs[s].source, match, ours.grade_id) if late else _ELSEWHERE
+        return Cell(ours.kind, source, ours, answered=True)
     match.note("answer-missing", "the answer cell is not in the notebook", ours)
     return Cell(ours.kind, ours.released, ours, runs=ours.kind == "code")
 

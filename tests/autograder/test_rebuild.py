@@ -244,6 +244,18 @@ def test_a_free_cell_that_was_edited_runs_after_ours(template: Template) -> None
     assert rebuilt.cells[1].ours is None
 
 
+def test_an_answer_in_a_cell_below_its_check_comes_in_time(template: Template) -> None:
+    notebook = answered(RELEASED)
+    first, second = cell_of(notebook, "ex-1-1-answer"), cell_of(notebook, "ex-1-2-answer")
+    second.source = f"{first.source}\n\n{second.source}"
+    notebook.cells.remove(first)
+    rebuilt = done(template, notebook)
+    ids = [c.ours.id for c in rebuilt.cells if c.runs and "def double" in c.source and c.ours]
+    assert ids == ["ex-1-1-answer", "ex-1-2-answer"]
+    assert results(rebuilt) == (14, 25)
+    assert codes(rebuilt) == {"answer-elsewhere"}
+
+
 def test_a_helper_below_its_use_is_moved_up(template: Template) -> None:
     notebook = answered(RELEASED)
     cell_of(notebook, "ex-1-1-answer").source = "def double(x):\n    return helper(x)"
