@@ -81,6 +81,13 @@ def _(work: Work) -> None:
     work.cut(other)
 
 
+@honest("two answers were merged into the lower cell", flags="answer-elsewhere")
+def _(work: Work) -> None:
+    below = work.other_answers[-1]
+    below.source = f"{work.answer.source}\n\n{below.source}"
+    work.cut(work.answer)
+
+
 @honest("the cells stand in reverse order", flags="", real=True)
 def _(work: Work) -> None:
     work.nb.cells.reverse()
