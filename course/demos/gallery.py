@@ -13,7 +13,7 @@ from course.demos import get, names
 from course.demos.demo import Demo
 from course.demos.still import waiting
 
-__all__ = ["notebook", "write"]
+__all__ = ["notebook", "thumbnail", "write"]
 
 _WELCOME = """# Demos of the segmentation course
 
@@ -72,6 +72,23 @@ def write(folder: Path, only: Sequence[str] | None = None) -> Path:
     return path
 
 
+def thumbnail(demo: Demo) -> bytes:
+    """The demo's first frame, small: the bytes of a PNG file, twice as sharp as it is shown.
+
+    Example:
+        >>> thumbnail(get("iou"))[1:4]
+        b'PNG'
+    """
+    from PIL import Image
+
+    width, height = demo.size
+    image = Image.fromarray(demo.frame().image)
+    image = image.resize((2 * _THUMBNAIL, 2 * _THUMBNAIL * height // width))
+    file = io.BytesIO()
+    image.quantize(128, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
 def _code(source: str, outputs: list[Any]) -> Any:
     from nbformat import v4
 
@@ -83,20 +100,10 @@ def _thumbnails(demos: list[Demo]) -> str:
     rows = []
     for demo in demos:
         anchor = f"Lab {demo.lab}: {demo.title}".replace(" ", "-")
-        picture = f'<img src="{_small(demo)}" alt="" width="{_THUMBNAIL}">'
+        data = base64.b64encode(thumbnail(demo)).decode()
+        picture = f'<img src="data:image/png;base64,{data}" alt="" width="{_THUMBNAIL}">'
         words = f"{demo.lab} · {escape(demo.title)}"
         rows.append(f'<a href="#{escape(anchor)}">{picture}<br>{words}</a>')
     lines = [rows[i : i + 3] for i in range(0, len(rows), 3)]
     table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
     return f'<table role="presentation">{table}</table>\n'
-
-
-def _small(demo: Demo) -> str:
-    from PIL import Image
-
-    width, height = demo.size
-    image = Image.fromarray(demo.frame().image)
-    image = image.resize((2 * _THUMBNAIL, 2 * _THUMBNAIL * height // width))
-    file = io.BytesIO()
-    image.quantize(128, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
