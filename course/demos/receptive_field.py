@@ -122,6 +122,8 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
         (24, 482), f"{weights} weights; one kernel as wide: {window**2}", size=17, color="muted"
     )
     inside = f"{used} of {window**2} pixels used ({used / window**2:.0%})"
+    if cut:
+        inside = f"{used} of {window**2} used, part lies outside"
     sheet.text((AREA.left, 482), inside, size=20, bold=True)
     return (
         f"{len(layers)} layers {state['kernel']} × {state['kernel']}, stride {state['stride']}, "

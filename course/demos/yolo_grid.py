@@ -100,7 +100,8 @@ def _draw_image(
         left, top = AREA.place(box[0], box[1])
         name = NAMES[i] if kept[i] else f"{NAMES[i]} lost"
         color = COLORS[i] if kept[i] else "ink"
-        sheet.text((left + 7, top + 16), name, size=20, color=color, bold=True, halo=True)
+        left = min(left + 7, AREA.box[2] - sheet.text_width(name, size=20, bold=True) - 4)
+        sheet.text((left, top + 16), name, size=20, color=color, bold=True, halo=True)
 
 
 def _outline(kind: int, box: Box) -> list[tuple[float, float]]:
