@@ -14,19 +14,17 @@ from course.models import UNet
 def test_sizes_and_warnings_are_those_of_course_geometry(depth):
     for tile in range(92, 960, 2):
         route = path(tile, depth)
-        try:
-            sizes = geometry.unet_sizes(tile, depth)
-        except ValueError as error:
-            assert route.stop is not None, (tile, depth)
-            assert not route.up
-            if "odd" in str(error):
-                assert f"level {route.stop} would pool the odd size {route.down[-1][-1]}" in str(
-                    error
-                )
-        else:
-            assert route.stop is None
-            assert [n for level in route.down + route.up for n in level] == sizes
+        numbers = [n for level in route.down + route.up for n in level]
+        if route.stop is None:
+            assert numbers == geometry.unet_sizes(tile, depth)
             assert route.up[-1][-1] == tile - 2 * border(depth)
+            continue
+        assert not route.up
+        size = numbers[-1]
+        odd = f"level {route.stop} would pool the odd size {size}"
+        small = tile < geometry.valid_input_for(1, depth)
+        with pytest.raises(ValueError, match="too small" if small else odd):
+            geometry.unet_sizes(tile, depth)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
