@@ -24,7 +24,7 @@ from course.demos.controls import Area, Choice, Point, Slider
 from course.demos.demo import Demo, Still
 from course.demos.picture import Picture
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 AREA = Area(left=24, top=60, width=16, height=16, scale=21)
 CHART = (470, 72, 930, 236)
 DILATED, STRIDE, JOINT = MODES = ("dilated", "stride", "stride + joint upsampling")
