@@ -13,6 +13,7 @@ Source: Huang et al., Semantic Segmentation with Reverse Attention, BMVC 2017, a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ def combine(original: ArrayLike, reverse: ArrayLike, kind: str) -> Array:
     """Y = O - A R, element by element.
 
     >>> combine([1.0, 1.2], [-2.0, 2.0], "σ(−O)").round(4).tolist()  # the dog led, the cat wins
-    [1.5379, 0.7371]
+    [1.5379, 0.737]
     """
     return np.asarray(original, float) - mask(original, kind) * np.asarray(reverse, float)
 
@@ -143,7 +144,7 @@ def _draw_strip(
     sheet.text((_LEFT - 8, top + 11), name, size=17, anchor="rm")
     changes = np.flatnonzero(np.diff(2 * value + wrong)) + 1
     edges = [0, *changes.tolist(), PIXELS]
-    for start, end in zip(edges, edges[1:]):
+    for start, end in pairwise(edges):
         k = int(value[start])
         box = (_LEFT + start * _CELL, top, _LEFT + end * _CELL, top + 22)
         bad = bool(wrong[start])

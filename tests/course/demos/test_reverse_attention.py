@@ -6,9 +6,9 @@ import torch
 
 from course import demos
 from course.demos import reverse_attention as demo
-from course.models.reverse_attention import reverse_attention, reverse_attention_mask
+from course.models.reverse_attention import Mask, reverse_attention, reverse_attention_mask
 
-KINDS = {demo.SIMPLE: "simple", demo.NORMALISED: "normalised"}
+KINDS: dict[str, Mask] = {demo.SIMPLE: "simple", demo.NORMALISED: "normalised"}
 TRUTH = (np.arange(demo.PIXELS) >= demo.BORDER).astype(int)
 
 
