@@ -144,7 +144,7 @@ def _deck(
         (workplace / "thumbnails" / f"{lecture.name}.png").write_bytes(picture)
         _move(workplace, f"thumbnails/{lecture.name}.png", out)
     if chromium:
-        print_pdf(page, workplace / f"{lecture.name}.pdf", chromium)
+        print_pdf(page, workplace / f"{lecture.name}.pdf", chromium, lecture.slides)
         _move(workplace, f"{lecture.name}.pdf", out)
     deck = _move(workplace, page.name, out)
     return Built(lecture, deck, seconds=float(notebook.metadata["processor_seconds"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ __all__ = ["find_chromium", "print_pdf"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _SECONDS = 180
+_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 
 def find_chromium() -> str:
@@ -30,11 +32,11 @@ def find_chromium() -> str:
     return found
 
 
-def print_pdf(deck: Path, target: Path, chromium: str) -> None:
+def print_pdf(deck: Path, target: Path, chromium: str, slides: int) -> None:
     """Write the PDF of a deck, one page per slide.
 
     Raises:
-        LectureError: Chromium left no PDF.
+        LectureError: Chromium left no PDF, or one with fewer pages than the deck has slides.
     """
     with TemporaryDirectory(prefix="chromium-") as profile:
         command = [chromium, "--headless", "--disable-gpu", f"--user-data-dir={profile}"]
@@ -48,6 +50,7 @@ def print_pdf(deck: Path, target: Path, chromium: str) -> None:
             said = ran.stderr.strip().splitlines()
         except (OSError, subprocess.TimeoutExpired) as error:
             said = [str(error)]
-    if not target.is_file() or target.read_bytes()[:5] != b"%PDF-":
+    pages = len(_PAGE.findall(target.read_bytes())) if target.is_file() else 0
+    if pages < slides:
         reason = said[-1] if said else "no reason given"
-        raise LectureError(f"Chromium printed no PDF of {deck.name}: {reason}")
+        raise LectureError(f"Chromium printed {pages} of {slides} slides of {deck.name}: {reason}")

@@ -2,6 +2,9 @@
   const root = document.querySelector(".reveal");
   const number = root.querySelector(".deck-number");
   const printed = /print-pdf/i.test(location.search);
+  // A browser that only prints draws no frame for reveal.js to wait for.
+  if (printed) window.requestAnimationFrame = (callback) => setTimeout(callback, 0);
+
   // Formulas first: a slide is laid out with them, and none jumps when it comes.
   await MathJax.startup.promise;
   await MathJax.typesetPromise([root]);
@@ -25,7 +28,7 @@
 
   for (const slide of root.querySelectorAll("section:has(h1)"))
     slide.dataset.backgroundGradient =
-      "linear-gradient(115deg, var(--panel) 0 62%, transparent 62.1%)";
+      "linear-gradient(115deg, var(--panel) 0 62%, var(--paper) 62.1%)";
 
   await Reveal.initialize({
     width: 1280,

@@ -238,4 +238,4 @@ def test_a_chromium_that_prints_nothing_is_named(
     small: Lecture = lecture(tmp_path, START + "1\n")
     (result,) = build([small], tmp_path / "out", pdf=True, catalogue=[small])
     assert result.deck is None
-    assert "no screen, no letters" in result.problem
+    assert "printed 0 of 1 slides of 11_small.html: no screen, no letters" in result.problem
