@@ -42,8 +42,8 @@ plots.show_masks(
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. These are the images of lab 11. Inside the fog a pair is equal to the last bit, so no
-# network that looks only there can be right more often than half the time. Ask for the evidence that
-# *you* used: everybody looked at the rim of the image.
+# network that looks only there can be right more often than half the time. Ask for the evidence
+# that *you* used: everybody looked at the rim of the image.
 
 # %% [markdown] tags=["slide"]
 # ## Three failures with one cause
@@ -91,10 +91,10 @@ with plots.canvas(width=10, height=4.2) as (figure, (axis,)):
 picture
 
 # %% [markdown] tags=["notes"]
-# 3 minutes. Luo et al. 2016 show this for random and for trained nets: the influence is a bell whose
-# width grows like the root of the depth, the field like the depth. So the used share *shrinks* with
-# depth. The curves use equal weights of 1/3; trained nets are wider, but bells too. Draw the
-# conclusion: to see the whole image, do not stack, ask for the whole image.
+# 3 minutes. Luo et al. 2016 show this for random and for trained nets: the influence is a bell
+# whose width grows like the root of the depth, the field like the depth. So the used share
+# *shrinks* with depth. The curves use equal weights of 1/3; trained nets are wider, but bells too.
+# Draw the conclusion: to see the whole image, do not stack, ask for the whole image.
 
 # %% [markdown] tags=["slide"]
 # ## Average the map in 1, 4, 9 and 36 bins
@@ -109,14 +109,15 @@ plots.show_images(
 )
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. Colours stand for features. One bin: what kind of scene. Six by six: what is where, roughly.
-# ParseNet had used the single bin before; the pyramid adds places. Ask: which levels still know that
-# the cup stands in the middle?
+# 2 minutes. Colours stand for features. One bin: what kind of scene. Six by six: what is where,
+# roughly. ParseNet had used the single bin before; the pyramid adds places. Ask: which levels
+# still know that the cup stands in the middle?
 
 # %% [markdown] tags=["slide"]
 # ## Adaptive bins fit any size, and may share a row
 #
-# $$\text{bin } i:\quad \Big\lfloor \frac{i\,n}{b} \Big\rfloor \;\text{ to }\; \Big\lceil \frac{(i+1)\,n}{b} \Big\rceil$$
+# $$\text{bin } i:\quad \Big\lfloor \frac{i\,n}{b} \Big\rfloor \;\text{ to }\;
+# \Big\lceil \frac{(i+1)\,n}{b} \Big\rceil$$
 
 # %%
 sizes = ((60, 6), (7, 3), (7, 6))
@@ -146,9 +147,9 @@ with plots.canvas(len(sizes), 1, width=10.5, height=3.6) as (figure, axes):
 picture
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. At 60 (input 473) all four levels divide: nothing overlaps. At 7, three bins share a row
-# each way and six bins share five. Wrong in many re-implementations: `n // b` as window size, which
-# leaves the last rows out. Do 7 into 3 at the board: 0–3, 2–5, 4–7.
+# 2 minutes. At 60 (input 473) all four levels divide: nothing overlaps. At 7, three bins share a
+# row each way and six bins share five. Wrong in many re-implementations: `n // b` as window size,
+# which leaves the last rows out. Do 7 into 3 at the board: 0–3, 2–5, 4–7.
 
 # %% [markdown] tags=["slide"]
 # ## The pyramid pooling module doubles the maps
@@ -173,16 +174,16 @@ plan.text((430, 374), "the features themselves, 2048 maps")
 head = plan.box((1000, 110, 1110, 290), "3 × 3", "512 maps", "1 × 1", "classes")
 plan.link(outside, head)
 plan.show(
-    "Pyramid pooling: 2048 feature maps of 60 by 60 are averaged to 1, 2, 3 and 6 bins a side, each "
+    "Pyramid pooling: 2048 feature maps of 60 by 60 are averaged to 1, 2, 3, 6 bins a side, each "
     "level is compressed to 512 maps and upsampled, and all are concatenated with the features "
     "themselves to 4096 maps; a 3 by 3 and a 1 by 1 convolution give the classes."
 )
 
 # %% [markdown] tags=["notes"]
-# 3 minutes. Walk one path: average, compress to a quarter of the maps divided by four levels (2048/4 =
-# 512), spread back bilinearly, concatenate. The features themselves must be in the stack: averages
-# alone cannot draw an edge. Training trap: with a batch of one image the 1 × 1 level gives batch norm
-# a single value, which PyTorch refuses.
+# 3 minutes. Walk one path: average, compress to a quarter of the maps divided by four levels
+# (2048/4 = 512), spread back bilinearly, concatenate. The features themselves must be in the
+# stack: averages alone cannot draw an edge. Training trap: with a batch of one image the 1 × 1
+# level gives batch norm a single value, which PyTorch refuses.
 
 # %% [markdown] tags=["slide"]
 # ## Demo: which bin names the blob?
@@ -221,8 +222,8 @@ plots.bars(
 )
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. The module itself: 4.2 M parameters and almost no arithmetic, since it convolves 1 + 4 +
-# 9 + 36 positions. The 3 × 3 convolution from 4096 maps is what costs. The backbone is dilated
+# 2 minutes. The module itself: 4.2 M parameters and almost no arithmetic, since it convolves 1 + 4
+# + 9 + 36 positions. The 3 × 3 convolution from 4096 maps is what costs. The backbone is dilated
 # (stride 8), which is the bill that the next lecture wants to reduce.
 
 # %% [markdown] tags=["slide"]
@@ -242,10 +243,10 @@ plots.curves(
 )
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. A second classifier on the last but one stage of the backbone gets its own loss; in the paper's
-# ablation the weight 0.4 did best. It is thrown away after training: adding it at test
-# time is a classic mistake and one of lab 11's wrong answers. The poly rule comes from ParseNet and
-# DeepLab.
+# 2 minutes. A second classifier on the last but one stage of the backbone gets its own loss; in
+# the paper's ablation the weight 0.4 did best. It is thrown away after training: adding it at test
+# time is a classic mistake and one of lab 11's wrong answers. The poly rule comes from ParseNet
+# and DeepLab.
 
 # %% [markdown] tags=["slide"]
 # ## ASPP samples at four distances, PSP averages over four grids
@@ -276,15 +277,16 @@ with plots.canvas(1, 2, width=10, height=4.4) as (figure, (left, right)):
     right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=12)
     picture = plots.render(
         figure,
-        "On a 65 by 65 map: left the nine taps of ASPP at rates 6, 12, 18 and 24 around the middle; "
+        "On a 65 by 65 map: left the nine taps of ASPP at rates 6, 12, 18, 24 around the middle; "
         "right the grids of pyramid pooling with 1, 2, 3 and 6 bins a side.",
     )
 picture
 
 # %% [markdown] tags=["notes"]
-# 3 minutes. Both look at several scales in parallel and concatenate (ASPP of DeepLab v2 sums scores;
-# v3 concatenates). ASPP moves with the pixel and skips most of what it passes over; PSP's bins are fixed to
-# the image and leave nothing out. FastFCN in the next lecture runs either as its head.
+# 3 minutes. Both look at several scales in parallel and concatenate (ASPP of DeepLab v2 sums
+# scores; v3 concatenates). ASPP moves with the pixel and skips most of what it passes over; PSP's
+# bins are fixed to the image and leave nothing out. FastFCN in the next lecture runs either as its
+# head.
 
 # %% [markdown] tags=["slide"]
 # ## At large rates an atrous kernel falls off the map
@@ -306,9 +308,9 @@ plots.bars(
 )
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. Counted by convolving ones. At rate 24 one position in fifteen keeps its nine taps; the
-# others see zeros of the padding, and the 3 × 3 kernel decays to 1 × 1. That is why DeepLab v3 drops
-# the largest rate and adds image pooling: a 1 × 1 bin, PSPNet's first level.
+# 2 minutes. Counted by convolving ones. At rate 24 one position in fifteen keeps its nine taps;
+# the others see zeros of the padding, and the 3 × 3 kernel decays to 1 × 1. That is why DeepLab v3
+# drops the largest rate and adds image pooling: a 1 × 1 bin, PSPNet's first level.
 
 # %% [markdown] tags=["slide"]
 # ## DeepLab v3 borrows the global bin
@@ -337,14 +339,14 @@ for k, name in enumerate((*names, "image pooling")):
 head = plan.box((1000, 130, 1110, 290), "1 × 1", "256 maps", "1 × 1", "classes")
 plan.link(outside, head)
 plan.show(
-    "ASPP of DeepLab v3: a 1 by 1 convolution, three 3 by 3 convolutions with rates 6, 12 and 18 and "
+    "ASPP of DeepLab v3: a 1 by 1 convolution, three 3 by 3 convolutions of rates 6, 12, 18 and "
     "a pooling of the whole image, 256 maps each, are concatenated to 1280 maps and classified."
 )
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. Five branches of 256 maps. Rates belong to output stride 16; at stride 8 they double
-# (torchvision: 12, 24, 36). Using 6, 12, 18 at stride 8 is the most frequent mistake. Padding equals
-# the rate.
+# (torchvision: 12, 24, 36). Using 6, 12, 18 at stride 8 is the most frequent mistake. Padding
+# equals the rate.
 
 # %% [markdown] tags=["slide"]
 # ## What the paper claims, and what we measured
@@ -365,8 +367,8 @@ plots.table(
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. Verdict on the claims page: reproduced. Say what is not comparable: ours is one task
-# built so that context is all there is; the paper's gain is on 150 classes of real photographs. Also
-# in the paper: average beats max pooling, bins 1236 beat 1, and the auxiliary loss helps.
+# built so that context is all there is; the paper's gain is on 150 classes of real photographs.
+# Also in the paper: average beats max pooling, bins 1236 beat 1, and the auxiliary loss helps.
 
 # %% [markdown] tags=["slide"]
 # ## On the ladder, context does not draw thin lines
@@ -381,8 +383,8 @@ ladder.picture(lab=11)
 # %% [markdown] tags=["slide"]
 # ## Try it
 #
-# Lab 11: adaptive bins, the pyramid, the poly rule and the auxiliary loss; then a probe that swaps the
-# ground behind a blob and counts the labels that change.
+# Lab 11: adaptive bins, the pyramid, the poly rule and the auxiliary loss; then a probe that swaps
+# the ground behind a blob and counts the labels that change.
 
 # %%
 lectures.links(11)

@@ -12,7 +12,7 @@ Coordinates are pixels of the picture; letters are large enough for the last row
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -59,9 +59,9 @@ class Blocks:
         size: float = 20,
     ) -> Block:
         """A rectangle (x0, y0, x1, y1) with lines of words in it, the first of them bold."""
-        style = {"hatch": hatch} if hatch else {"radius": 0 if dash else 8}
+        look: dict[str, Any] = {"hatch": hatch} if hatch else {"radius": 0 if dash else 8}
         self.sheet.rect(
-            corners, fill=color, alpha=0.16, outline=color, width=2.5, dash=dash, **style
+            corners, fill=color, alpha=0.16, outline=color, width=2.5, dash=dash, **look
         )
         block = Block(*corners)
         x, y = block.middle
