@@ -84,7 +84,8 @@ def _beside(path: Path, number: int) -> str:
     moving = ", ".join(f"[{demos.get(n).title}](../demos/{n}.md)" for n in demos.names(number))
     return (
         f"> To work on this lab: `uv run jupyter lab {path.relative_to(ROOT).as_posix()}`. "
-        f"See it move: {moving}."
+        f"See it move: {moving}. The lecture: [to read](../lectures/{path.name}), "
+        f'<a href="../slides/{path.stem}.html">as slides</a>.'
     )
 
 
