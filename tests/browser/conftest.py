@@ -28,7 +28,7 @@ _OFF = ("jupyter_lsp", "jupyter_server_terminals", "notebook_shim")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything that drives a browser, and say by name what is missing where it cannot run."""
+    """Mark everything that drives a browser; say by name what is missing where it cannot run."""
     missing = chromium_missing()
     for item in items:
         if "browser" not in getattr(item, "fixturenames", ()):

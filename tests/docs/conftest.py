@@ -1,5 +1,10 @@
 """The browser of `tests/browser`, for reading the site as a visitor does."""
 
-from tests.browser.conftest import browser, chromium_missing, page, pytest_runtest_makereport
+from tests.browser.conftest import (
+    browser,
+    page,
+    pytest_collection_modifyitems,
+    pytest_runtest_makereport,
+)
 
-__all__ = ["browser", "chromium_missing", "page", "pytest_runtest_makereport"]
+__all__ = ["browser", "page", "pytest_collection_modifyitems", "pytest_runtest_makereport"]
