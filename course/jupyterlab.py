@@ -6,16 +6,18 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 __all__ = ["open_notebook"]
 
 
-def open_notebook(notebook: Path, *, browser: bool = True) -> int:
-    """Run JupyterLab in the notebook's folder until it is stopped (Ctrl-C twice).
+def open_notebook(notebook: Path, *, browser: bool = True, root: Path | None = None) -> int:
+    """Run JupyterLab until it is stopped (Ctrl-C twice).
 
     Args:
         notebook: an existing `.ipynb` file.
         browser: open a window; without it, Lab prints the address.
+        root: the folder that Lab shows; it holds the notebook. Default: the notebook's own.
 
     Returns:
         Lab's exit code.
@@ -28,8 +30,10 @@ def open_notebook(notebook: Path, *, browser: bool = True) -> int:
         raise FileNotFoundError(f"there is no notebook {notebook}")
     if find_spec("jupyterlab") is None:
         raise ModuleNotFoundError("JupyterLab is not installed here: pip install jupyterlab")
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebook.parent}"]
-    command += [f"--LabApp.default_url=/lab/tree/{notebook.name}"]
+    root = root or notebook.parent
+    place = quote(notebook.relative_to(root).as_posix())
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
+    command += [f"--LabApp.default_url=/lab/tree/{place}"]
     if not browser:
         command.append("--no-browser")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,19 +174,13 @@ def _shared(workplace: Path, out: Path) -> None:
 
 
 def _index(catalogue: list[Lecture], workplace: Path, out: Path) -> None:
-    def has(name: str) -> bool:
-        return (out / name).is_file()
+    def rows() -> Iterator[tuple[Lecture, bool, bool, bool]]:
+        for lecture in catalogue:
+            names = ("{}.html", "thumbnails/{}.png", "{}.pdf")
+            deck, picture, pdf = ((out / name.format(lecture.name)).is_file() for name in names)
+            yield lecture, deck, picture, pdf
 
-    rows = [
-        (
-            each,
-            has(f"{each.name}.html"),
-            has(f"thumbnails/{each.name}.png"),
-            has(f"{each.name}.pdf"),
-        )
-        for each in catalogue
-    ]
-    (workplace / "index.html").write_text(index_page(rows), encoding="utf-8")
+    (workplace / "index.html").write_text(index_page(rows()), encoding="utf-8")
     _move(workplace, "index.html", out)
 
 

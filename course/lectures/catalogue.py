@@ -25,7 +25,7 @@ __all__ = ["Lecture", "LectureError", "choose", "lectures"]
 
 TAGS = ("slide", "fragment", "notes", "skip", "code")
 _FILE = re.compile(r"(\d{2})_[a-z0-9_]+\.py")
-_CELL = re.compile(r"# %%(?: |$)")
+_CELL = re.compile(r"# %%(?: |$)", re.MULTILINE)
 
 
 class LectureError(Exception):

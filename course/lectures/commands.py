@@ -72,18 +72,21 @@ def build_decks(
 
 @app.command("open")
 def open_notebooks(
-    number: Annotated[int | None, typer.Argument(help="Section to open first.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(help="Section to open; default: the first.")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("lectures"),
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Start JupyterLab without a browser.")
-    ] = False,
+    browser: Annotated[bool, typer.Option(help="Open a window of the browser.")] = True,
 ) -> None:
     """Write the lectures as notebooks and start JupyterLab on them; your own changes are kept."""
-    from course.lectures.desk import start_lab, write_notebooks
+    from course.jupyterlab import open_notebook
+    from course.lectures.desk import write_notebooks
 
-    first = choose([number])[0] if number is not None else None
+    first = choose([] if number is None else [number])[0]
+    folder, here = folder.resolve(), Path.cwd()
     written = write_notebooks(lectures(), folder)
     for note in written.notes:
         typer.echo(note)
-    target = written.paths[first.name] if first else folder
-    raise typer.Exit(start_lab(target, no_browser=no_browser))
+    # From the current folder, links of a lecture to the labs and the library lead somewhere.
+    root = here if folder.is_relative_to(here) else folder
+    raise typer.Exit(open_notebook(written.paths[first.name], browser=browser, root=root))

@@ -1,4 +1,4 @@
-"""The lecturer's own copies of the notebooks, and JupyterLab on them.
+"""The lecturer's own copies of the notebooks.
 
 A notebook remembers a digest of the cells that were written into it. One whose cells still have
 that digest may be replaced by a newer one; one that the lecturer has changed is never touched, and
@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,7 +20,7 @@ from course.lectures.catalogue import Lecture
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["Written", "start_lab", "write_notebooks"]
+__all__ = ["Written", "write_notebooks"]
 
 _MARK = "course_lecture"
 
@@ -109,30 +107,3 @@ def _write(notebook: NotebookNode, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     nbformat.write(notebook, part)
     os.replace(part, path)
-
-
-def start_lab(target: Path, *, no_browser: bool = False) -> int:
-    """Start JupyterLab and wait until it ends.
-
-    Args:
-        target: notebook or folder to open. The server shows the current folder if that holds it,
-            so that links from a lecture to labs and library lead somewhere.
-        no_browser: start the server only.
-
-    Returns:
-        The exit code.
-    """
-    target, here = target.resolve(), Path.cwd()
-    root = here if target.is_relative_to(here) else (target if target.is_dir() else target.parent)
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
-    if target.is_file():
-        command.append(str(target))
-    else:
-        command.append(f"--LabApp.default_url=/lab/tree/{target.relative_to(root).as_posix()}")
-    if no_browser:
-        command.append("--no-browser")
-    environment = {k: v for k, v in os.environ.items() if k != "COURSE_DEMOS"}
-    try:
-        return subprocess.run(command, env=environment).returncode
-    except KeyboardInterrupt:  # Control-C has reached the server too
-        return 130

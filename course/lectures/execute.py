@@ -109,8 +109,11 @@ def _failure(lecture: Lecture, cell: int, error: Any) -> str:
     # The first line is the one of the cell; later ones may be those of functions in older cells.
     found = _LINE.search(traceback)
     line = int(found[1] or found[2]) if found else None
-    said = re.sub(r" \(\d+\.py, line \d+\)$", "", _COLORS.sub("", error.evalue))
-    return f"{lecture.where(cell, line)}: {error.ename}: {said}"
+    said = f"{error.ename}: {_COLORS.sub('', error.evalue)}"
+    if error.ename == "NoneType":  # what failed is the drawing of the result: read its last words
+        said = traceback.strip().splitlines()[-1]
+    said = re.sub(r" \(\d+\.py, line \d+\)$", "", said)
+    return f"{lecture.where(cell, line)}: {said}"
 
 
 def _check(lecture: Lecture, index: int, cell: NotebookNode) -> None:

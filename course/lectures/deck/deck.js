@@ -23,10 +23,14 @@
     }
   }, true);
 
+  for (const slide of root.querySelectorAll("section:has(h1)"))
+    slide.dataset.backgroundGradient =
+      "linear-gradient(115deg, var(--panel) 0 62%, transparent 62.1%)";
+
   await Reveal.initialize({
     width: 1280,
     height: 720,
-    margin: 0.02,
+    margin: 0,
     minScale: 0.1,
     maxScale: 4,
     center: false,
@@ -34,6 +38,7 @@
     progress: true,
     hash: true,
     transition: "none",
+    backgroundTransition: "none",
     display: "flex",
     slideNumber: printed ? "c/t" : false,
     pdfSeparateFragments: false,
