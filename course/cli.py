@@ -1,4 +1,4 @@
-"""The `course` command: train any system of the course on any data set, and list the systems.
+"""The `course` command: train systems, list them, and open the demos and lectures.
 
 `course --help` and `course systems` load no torch. Bad input ends with one line that says what to
 do and exit code 2; a run whose loss diverges ends with exit code 1.
@@ -12,13 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from course.experiments.systems import SYSTEMS
+from course.lectures import commands as lectures
+from course.lectures.catalogue import LectureError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(lectures.app, name="lectures")
 
 
 @app.callback()
 def root() -> None:
-    """Train and compare the systems of the segmentation course."""
+    """Train and compare the systems of the segmentation course; open its demos and lectures."""
 
 
 @app.command()
@@ -116,6 +119,31 @@ def ladder(
     typer.echo(table)
 
 
+@app.command()
+def demos(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Demos to show; default: all of them.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the notebook goes; default: a temporary folder.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open a window of the browser.")] = True,
+) -> None:
+    """Open the interactive demos on one page in JupyterLab."""
+    import tempfile
+
+    from course.demos.gallery import write
+    from course.jupyterlab import open_notebook
+
+    try:
+        path = write(folder or Path(tempfile.mkdtemp(prefix="course-demos-")), names)
+        typer.echo(f"{path}: choose Run, Run All Cells; stop with Ctrl-C.")
+        code = open_notebook(path.resolve(), browser=browser)
+    except (OSError, ImportError, ValueError) as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
 def _print_settings(settings: Mapping[str, Any]) -> None:
     versions = settings["versions"]
     shown = {k: v for k, v in settings.items() if v is not None and k != "versions"}
@@ -152,6 +180,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = command(arguments, prog_name="course", standalone_mode=False)
     except typer.Abort:
         code = 130
+    except LectureError as error:
+        for line in str(error).splitlines():
+            _print_error(line)
+        code = 1
     except Exception as error:
         explain = getattr(error, "format_message", None)  # of a wrong option or argument
         if explain is None:

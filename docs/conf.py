@@ -1,4 +1,4 @@
-"""The documentation site: `uv run sphinx-build -W docs site`, without network.
+"""The documentation site: `uv run sphinx-build -W docs docs/site`, without network.
 
 API pages are made from the docstrings. Everything that the pages need lies beside them, so the site
 works from a folder, offline, with a search that runs in the browser.
@@ -6,8 +6,15 @@ works from a folder, offline, with a search that runs in the browser.
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from collect import collect
+
+collect(Path(__file__).parent)
 
 project = "The Segmentation Course"
 author = "The authors of the Segmentation Course"
@@ -15,13 +22,19 @@ copyright = author  # the name that Sphinx wants
 release = version = installed("segmentation-course")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",
 ]
+html_extra_path = ["extra"]  # the decks of slides
 exclude_patterns = ["site", "**.ipynb_checkpoints"]
 default_role = "literal"
+nb_execution_mode = "off"  # labs are shown as students get them, lectures come executed
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # there are no live widgets, and none is fetched
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
 highlight_language = "none"  # blocks without a language are formulas or terminal lines
 nitpicky = False
 suppress_warnings = ["ref.python"]  # names that two modules of a paper export

@@ -10,8 +10,12 @@ References: Everingham et al. 2010 (PASCAL VOC), section 4.2; Rezatofighi et al.
 algorithm 1.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+_CACHED = 2**16  # pairs at a time: six arrays of them fit into the second cache
 
 __all__ = ["box_area", "box_iou", "clip_boxes", "giou", "to_cxcywh", "to_xyxy"]
 
@@ -146,6 +150,12 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     >>> box_iou(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([[2.0, 0.0, 6.0, 2.0]]))
     tensor([[0.3333]])
     """
+    check_boxes(a, "a")
+    check_boxes(b, "b")
+    return _by_rows(_iou, a, b)
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
     intersection, area_a, area_b = _intersections(a, b)
     # An empty box meets nothing, so any positive area gives 0 / union = 0 and no 0 / 0.
     area_a = torch.where(area_a > 0, area_a, 1)
@@ -173,6 +183,12 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
     >>> giou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[2.0, 0.0, 3.0, 1.0]]))
     tensor([[-0.3333]])
     """
+    check_boxes(a, "a")
+    check_boxes(b, "b")
+    return _by_rows(_giou, a, b)
+
+
+def _giou(a: Tensor, b: Tensor) -> Tensor:
     intersection, area_a, area_b = _intersections(a, b)
     union = area_a[:, None] + area_b - intersection
     ax0, ay0, ax1, ay1 = _columns(a)
@@ -187,8 +203,6 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 def _intersections(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Areas of the pairwise intersections `(N, M)`, of the boxes `a` `(N,)` and `b` `(M,)`."""
-    check_boxes(a, "a")
-    check_boxes(b, "b")
     ax0, ay0, ax1, ay1 = _columns(a)
     bx0, by0, bx1, by1 = _columns(b)
     # By columns and in place: each pass reads contiguous memory and allocates nothing, which is
@@ -196,6 +210,21 @@ def _intersections(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     width = torch.minimum(ax1[:, None], bx1).sub_(torch.maximum(ax0[:, None], bx0)).clamp_(min=0)
     height = torch.minimum(ay1[:, None], by1).sub_(torch.maximum(ay0[:, None], by0)).clamp_(min=0)
     return width.mul_(height), box_area(a), box_area(b)
+
+
+def _by_rows(score: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """`score(a, b)`, on a CPU some rows at a time: what stays in the cache is several times faster.
+
+    Autograd keeps every intermediate anyway, so there the whole is computed at once.
+    """
+    rows = max(1, _CACHED // max(len(b), 1))
+    graded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    if graded or len(a) <= rows or not a.is_cpu:
+        return score(a, b)
+    result = _at_least_float32(a).new_empty(len(a), len(b))
+    for start in range(0, len(a), rows):
+        result[start : start + rows] = score(a[start : start + rows], b)
+    return result
 
 
 def _columns(boxes: Tensor) -> tuple[Tensor, ...]:

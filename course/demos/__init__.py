@@ -82,6 +82,6 @@ def show(name: str, **changes: Any) -> Any:
     Returns:
         An object that a notebook displays where it stands last in a cell.
     """
-    from course.demos.show import show as build
+    from course.demos.view import show as build
 
     return build(get(name), changes)

@@ -167,7 +167,7 @@ class Boxes(Control):
         >>> area = Area(0, 0, 100, 50, 4)
         >>> boxes = Boxes("boxes", "Boxes", ((0, 0, 10, 10),), area, ("A",))
         >>> boxes.accept([[5, 5, 20.2, 30]])
-        ((5.0, 5.0, 20.0, 30.0),)
+        ((5, 5, 20, 30),)
     """
 
     area: Area
@@ -179,7 +179,7 @@ class Boxes(Control):
     def accept(self, value: Any) -> tuple[tuple[float, ...], ...]:
         count = len(self.names)
         try:
-            boxes = [tuple(round(float(v) / self.snap) * self.snap for v in box) for box in value]
+            boxes = [tuple(self.snap * round(float(v) / self.snap) for v in box) for box in value]
         except (TypeError, ValueError) as error:
             raise self._refuse(value, f"{count} boxes (x0, y0, x1, y1)") from error
         width, height, least = self.area.width, self.area.height, self.smallest
