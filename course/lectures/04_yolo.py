@@ -82,8 +82,9 @@ picture
 # %% [markdown] tags=["notes"]
 # Two minutes. The sliding window: 64 × 64 pixels, steps of 8, four scales, counted here by
 # `windows.window_grid`. R-CNN and Fast R-CNN: the 2000 proposals of their papers. YOLO has no
-# proposals: detection is **one regression** from pixels to the coordinates and classes of 98 boxes.
-# Fast R-CNN also has one pass of convolutions, but it still waits for proposals from outside.
+# proposals: detection is **one regression** from pixels to the coordinates and classes of 98
+# boxes. Fast R-CNN also has one pass of convolutions, but it still waits for proposals from
+# outside.
 
 # %% [markdown] tags=["slide"]
 # ## The cell under the centre answers for the object
@@ -104,10 +105,11 @@ with plots.canvas(width=6, height=4.4) as (figure, (axis,)):
 picture
 
 # %% [markdown] tags=["notes"]
-# Two minutes. Three objects, three tinted cells; the other 46 cells answer "nothing here". The cell
-# sees far more than its 64 pixels: the receptive field of the convolutions is 749 pixels, more than
-# the whole image. Ask: which cell answers for an object whose centre lies on a grid line? (The one
-# to the right or below: offsets run from 0 to just below 1.) Photograph: NASA, public domain.
+# Two minutes. Three objects, three tinted cells; the other 46 cells answer "nothing here". The
+# cell sees far more than its 64 pixels: the receptive field of the convolutions is 749 pixels,
+# more than the whole image. Ask: which cell answers for an object whose centre lies on a grid
+# line? (The one to the right or below: offsets run from 0 to just below 1.) Photograph: NASA,
+# public domain.
 
 # %% [markdown] tags=["slide"]
 # ## A cell says $5B + C$ numbers, the image $7 \cdot 7 \cdot 30 = 1470$
@@ -226,8 +228,8 @@ plots.curves(
 # %% [markdown] tags=["notes"]
 # Two minutes. The same shift of 16 pixels costs the small object two thirds of its confidence and
 # the large one a seventh. The target moves while the network learns: it is the overlap of the
-# *current* prediction. Many ports use the constant 1 instead: say which. The paper and the authors'
-# code use the IoU.
+# *current* prediction. Many ports use the constant 1 instead: say which. The paper and the
+# authors' code use the IoU.
 
 # %% [markdown] tags=["slide"]
 # ## Of $B$ boxes, the one that fits best is responsible
@@ -266,8 +268,8 @@ picture
 # %% [markdown] tags=["notes"]
 # Two minutes. Only the responsible box is pulled towards the object; the other one is told to be
 # silent although the cell holds an object. So boxes specialise, in wide and tall shapes for
-# instance. What the paper leaves open: all IoUs are zero at the start. Then the authors' code takes
-# the nearest box, and so does `yolo.responsible`.
+# instance. What the paper leaves open: all IoUs are zero at the start. Then the authors' code
+# takes the nearest box, and so does `yolo.responsible`.
 
 # %% [markdown] tags=["slide"]
 # ## The loss: five sums of squares
@@ -284,9 +286,9 @@ picture
 # "All others" includes the second box of a cell **with** an object.
 
 # %% [markdown] tags=["notes"]
-# Three minutes, term by term: where is the centre, how large, how sure where something is, how sure
-# where nothing is, and which class. Two mistakes that run without an error: the silence term over
-# empty cells only, and the class term once per box instead of once per cell.
+# Three minutes, term by term: where is the centre, how large, how sure where something is, how
+# sure where nothing is, and which class. Two mistakes that run without an error: the silence term
+# over empty cells only, and the class term once per box instead of once per cell.
 
 # %% [markdown] tags=["slide"]
 # ## Worked example: a network that says nothing pays 6.55
@@ -484,10 +486,10 @@ plots.curves(
 )
 
 # %% [markdown] tags=["notes"]
-# Two minutes. Counted with `yolo.make_targets`; the expectation is
-# $S^2 (1 - (1 - 1/S^2)^n) / n$. With 20 objects at random, a 7 × 7 grid loses every sixth before
-# any training. Flocks are worse than random: they stand close together. Later detectors answer with
-# finer grids, several scales and one class per box.
+# Two minutes. Counted with `yolo.make_targets`; the expectation is $S^2 (1 - (1 - 1/S^2)^n) / n$.
+# With 20 objects at random, a 7 × 7 grid loses every sixth before any training. Flocks are worse
+# than random: they stand close together. Later detectors answer with finer grids, several scales
+# and one class per box.
 
 # %% [markdown] tags=["slide"]
 # ## What the paper claims, and what we measured
