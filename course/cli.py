@@ -12,8 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from course.experiments.systems import SYSTEMS
+from course.lectures import commands as lectures
+from course.lectures.catalogue import LectureError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(lectures.app, name="lectures")
 
 
 @app.callback()
@@ -177,6 +180,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = command(arguments, prog_name="course", standalone_mode=False)
     except typer.Abort:
         code = 130
+    except LectureError as error:
+        for line in str(error).splitlines():
+            _print_error(line)
+        code = 1
     except Exception as error:
         explain = getattr(error, "format_message", None)  # of a wrong option or argument
         if explain is None:
