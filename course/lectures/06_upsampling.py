@@ -578,9 +578,9 @@ picture_in = torch.tensor([[1.0, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4,
 leaf = picture_in[None, None].clone().requires_grad_()
 small, idx = upsampling.max_pool_with_switches(leaf)
 weights = torch.arange(1.0, 17).view(1, 1, 4, 4)  # the gradient that arrives at the output
-(upsampling.unpool(small, idx, (4, 4)) * weights).sum().backward()
+(gradient,) = torch.autograd.grad((upsampling.unpool(small, idx, (4, 4)) * weights).sum(), leaf)
 numbers(
-    [picture_in, weights[0, 0], leaf.grad[0, 0]],
+    [picture_in, weights[0, 0], gradient[0, 0]],
     ["input of the pooling", "gradient at the unpooled map", "gradient at the input"],
     frames={0: where, 1: where, 2: where},
     height=3.4,
