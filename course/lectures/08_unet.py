@@ -19,16 +19,16 @@ def box(axis, corners, **style):
 # %% [markdown] tags=["slide"]
 # # U-Net
 #
-# You will be able to say why 572 pixels become 388, how an image of any size is labelled in tiles, and
-# how cells that touch are kept apart.
+# You will be able to say why 572 pixels become 388, how an image of any size is labelled in tiles,
+# and how cells that touch are kept apart.
 
 # %%
 lectures.links(8)
 
 # %% [markdown] tags=["notes"]
-# 1 minute. The FCN added skips to a classifier. U-Net is drawn as a letter because the way up is as
-# rich as the way down. It was made for microscopy: 30 images to learn from, cells that touch. Both
-# facts shaped it, and both come back today.
+# 1 minute. The FCN added skips to a classifier. U-Net is drawn as a letter because the way up is
+# as rich as the way down. It was made for microscopy: 30 images to learn from, cells that touch.
+# Both facts shaped it, and both come back today.
 
 # %% [markdown] tags=["slide"]
 # ## Down it learns *what*, up it recovers *where*
@@ -97,9 +97,10 @@ with plots.canvas(width=11, height=4.6) as (figure, (axis,)):
 picture
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. Each box is two 3 × 3 convolutions with ReLU. Left: a 2 × 2 pooling between levels, the
-# maps double. Right: an up-convolution between levels, the maps halve. Green: what the FCN's skips
-# became. 31,030,658 weights; 23 convolutions. Ask: why are the two numbers in a box different?
+# 2 minutes. Each box is two 3 × 3 convolutions with ReLU. Left: a 2 × 2 pooling between levels,
+# the maps double. Right: an up-convolution between levels, the maps halve. Green: what the FCN's
+# skips became. 31,030,658 weights; 23 convolutions. Ask: why are the two numbers in a box
+# different?
 
 # %% [markdown] tags=["slide"]
 # ## Way down: a convolution without padding loses two pixels
@@ -125,15 +126,15 @@ with plots.canvas(1, 2, width=10, height=4.2) as (figure, axes):
         box(axes[1], (x + 1, y + 1, x + 2, y + 2), fill=True, fc=color, alpha=0.6, hatch=hatch)
     picture = plots.render(
         figure,
-        f"A window of 3 × 3 fits on {side} × {side} pixels in {lost} × {lost} places. The outermost "
+        f"A window of 3 × 3 fits on {side} × {side} pixels in {lost} × {lost} places. The outer "
         "ring of pixels is never in its middle.",
     )
 picture
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. Pixel by pixel ReLU changes no size. Count aloud: on a row of 8, a window of 3 has 6
-# places. One pixel lost on each side, two per axis, four per pair of convolutions. Ask: and a 5 × 5
-# window? (Four.) That is all that the number 388 is made of.
+# places. One pixel lost on each side, two per axis, four per pair of convolutions. Ask: and a 5 ×
+# 5 window? (Four.) That is all that the number 388 is made of.
 
 # %% [markdown] tags=["slide"]
 # ## Padding would keep the size and invent the border
@@ -163,10 +164,10 @@ with plots.canvas(1, 2, width=11, height=3.9) as (figure, axes):
 picture
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. A white image, averaged: it should be white. Zeros outside make a dark frame that is not
-# there, and eighteen convolutions carry it inwards. U-Net only returns pixels whose whole context was
-# seen. Many ports of U-Net pad, since it is convenient; it is then another network, and its tiles have
-# seams. Ask: what would mirroring instead of zeros give here? (1 everywhere.)
+# 2 minutes. A white image, averaged: it should be white. Zeros outside make a dark frame that is
+# not there, and eighteen convolutions carry it inwards. U-Net only returns pixels whose whole
+# context was seen. Many ports of U-Net pad, since it is convenient; it is then another network,
+# and its tiles have seams. Ask: what would mirroring instead of zeros give here? (1 everywhere.)
 
 # %% [markdown] tags=["slide"]
 # ## Pooling halves, and the stairs go down to 28
@@ -191,9 +192,9 @@ with plots.canvas(width=10.5, height=4.3) as (figure, (axis,)):
 picture
 
 # %% [markdown] tags=["notes"]
-# 1 minute. 572, 570, 568, halved to 284, ... at the bottom 32, 30, 28. Then up: doubled to 56, 54, 52
-# and so on to 388. Let the room compute one stair. The picture is `geometry.unet_sizes(572)`; lab
-# 8.1 writes this function.
+# 1 minute. 572, 570, 568, halved to 284, ... at the bottom 32, 30, 28. Then up: doubled to 56, 54,
+# 52 and so on to 388. Let the room compute one stair. The picture is `geometry.unet_sizes(572)`;
+# lab 8.1 writes this function.
 
 # %% [markdown] tags=["slide"]
 # ## Way up: double, crop the skip, put both on one stack
@@ -219,8 +220,8 @@ with plots.canvas(width=11, height=4.0) as (figure, (axis,)):
     axis.set_axis_off()
     picture = plots.render(
         figure,
-        "The skip of 512 maps of 64 × 64 loses 4 pixels a side. The 1024 maps of 28 × 28 become 512 of "
-        "56 × 56. Stacked they are 1024 maps, from which two convolutions make 512.",
+        "The skip of 512 maps of 64 × 64 loses 4 pixels a side. The 1024 maps of 28 × 28 become "
+        "512 of 56 × 56. Stacked they are 1024 maps, from which two convolutions make 512.",
     )
 picture
 
@@ -228,11 +229,11 @@ picture
 # Crops from the bottom up: **4, 16, 40, 88** pixels on each side.
 
 # %% [markdown] tags=["notes"]
-# 3 minutes. The coarse map knows what, the fine one where; two convolutions learn to combine them. The
-# crop is needed because every convolution lost its border. Crop at the *centre*: cropping top left
-# shifts the fine map by 4 to 88 pixels, and nothing crashes. Contrast with the FCN: it adds scores of
-# K classes; here hundreds of features are concatenated, and nobody decides beforehand what counts.
-# Concatenation order matters only once weights are loaded.
+# 3 minutes. The coarse map knows what, the fine one where; two convolutions learn to combine them.
+# The crop is needed because every convolution lost its border. Crop at the *centre*: cropping top
+# left shifts the fine map by 4 to 88 pixels, and nothing crashes. Contrast with the FCN: it adds
+# scores of K classes; here hundreds of features are concatenated, and nobody decides beforehand
+# what counts. Concatenation order matters only once weights are loaded.
 
 # %% [markdown] tags=["slide"]
 # ## 572 → 388, and only one size in sixteen is legal
@@ -241,11 +242,12 @@ picture
 demos.show("unet_tiles")
 
 # %% [markdown] tags=["notes"]
-# 4 minutes. Ask first: does a tile of 570 label 386? Then move the tile by 2: level 1 stops. Legal for
-# four poolings: 188, 204, ..., 572, 588: n = 16 (b + 8) − 4 for a bottom of b. Plan a margin of 60:
-# strips without any label. Make tiles small: the margin of 92 does not shrink, the cost explodes.
-# For experts: steps of 388 are 4 modulo 16, so neighbouring tiles pool on shifted grids, and the result
-# is *not* exactly that of one pass; steps of 384 are exact. The paper does not say so.
+# 4 minutes. Ask first: does a tile of 570 label 386? Then move the tile by 2: level 1 stops. Legal
+# for four poolings: 188, 204, ..., 572, 588: n = 16 (b + 8) − 4 for a bottom of b. Plan a margin
+# of 60: strips without any label. Make tiles small: the margin of 92 does not shrink, the cost
+# explodes. For experts: steps of 388 are 4 modulo 16, so neighbouring tiles pool on shifted grids,
+# and the result is *not* exactly that of one pass; steps of 384 are exact. The paper does not say
+# so.
 
 # %% [markdown] tags=["slide"]
 # ## Beyond the edge, the image is mirrored
@@ -261,10 +263,10 @@ tiles.figure.legend(loc="outside right center")
 plots.render(tiles.figure, tiles.alt)
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. The paper's overlap-tile strategy, for its images of 512 × 512. 388 does not divide 512, so
-# the right tiles are mostly margin: 4 tiles compute 4.99 times the pixels, one pass of 700 × 700 would
-# compute 1.87 times. Mirror, not zeros: a membrane that leaves the image comes back, and the
-# texture stays that of tissue. `tiling.predict_tiled` does all this for any network.
+# 2 minutes. The paper's overlap-tile strategy, for its images of 512 × 512. 388 does not divide
+# 512, so the right tiles are mostly margin: 4 tiles compute 4.99 times the pixels, one pass of 700
+# × 700 would compute 1.87 times. Mirror, not zeros: a membrane that leaves the image comes back,
+# and the texture stays that of tissue. `tiling.predict_tiled` does all this for any network.
 
 # %% [markdown] tags=["slide"]
 # ## The loss compares with the middle of the target
@@ -304,9 +306,9 @@ loss = F.cross_entropy(logits, center_crop(target, *logits.shape[-2:]))
 tuple(logits.shape), tuple(center_crop(target, 388, 388).shape)
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. Output and target must lie on the same pixels, so the target is cut at its centre:
-# 92 pixels on each side. The code is all it takes. 46 percent of the pixels count; the rest is context.
-# A frequent mistake: to resize the 572 target to 388. Every label then moves.
+# 2 minutes. Output and target must lie on the same pixels, so the target is cut at its centre: 92
+# pixels on each side. The code is all it takes. 46 percent of the pixels count; the rest is
+# context. A frequent mistake: to resize the 572 target to 388. Every label then moves.
 
 # %% [markdown] tags=["slide"]
 # ## One image of 1024 holds many tiles of 572
@@ -340,11 +342,11 @@ picture
 # (1024 − 572 + 1)² = 205,209 places: many *views*, but not that many *images*.
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. Random crops turn few annotated images into a stream of training tiles. Be precise: they
-# overlap, so they are far from independent; what they teach is that the place in the tile does not
-# matter. New *shapes* come from deformation: the paper shifts a 3 × 3 grid of points at random (10
-# pixels standard deviation) and bends the image smoothly. Ask: which deformations would be wrong for
-# road scenes? With 30 annotated images of 512 × 512, U-Net won the ISBI challenge.
+# 2 minutes. Random crops turn few annotated images into a stream of training tiles. Be precise:
+# they overlap, so they are far from independent; what they teach is that the place in the tile
+# does not matter. New *shapes* come from deformation: the paper shifts a 3 × 3 grid of points at
+# random (10 pixels standard deviation) and bends the image smoothly. Ask: which deformations would
+# be wrong for road scenes? With 30 annotated images of 512 × 512, U-Net won the ISBI challenge.
 
 # %% [markdown] tags=["slide"]
 # ## Cells that touch: the line between them hardly counts
@@ -366,9 +368,9 @@ plots.outlines(
 )
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. Right: the true mask with its one-pixel gaps filled, nothing else. The IoU stays high, the
-# count is ruined. Plain cross-entropy sees it as the IoU does: a few pixels among thousands. Ask: how
-# would you tell the network that these pixels matter? (Pay more for them.)
+# 2 minutes. Right: the true mask with its one-pixel gaps filled, nothing else. The IoU stays high,
+# the count is ruined. Plain cross-entropy sees it as the IoU does: a few pixels among thousands.
+# Ask: how would you tell the network that these pixels matter? (Pay more for them.)
 
 # %% [markdown] tags=["slide"]
 # ## So those pixels cost up to eleven times as much
@@ -397,9 +399,10 @@ with plots.canvas(width=9.5, height=3.6) as (figure, (axis,)):
 picture
 
 # %% [markdown] tags=["notes"]
-# 2 minutes. d1 and d2: distances to the nearest two cells. The *sum* is squared, not each: squaring
-# each is the mistake that lab 8.5 catches most often. A gap of one pixel has d1 = d2 = 1. The paper
-# leaves the class balance w_c open. Note the missing minus sign in the paper's loss, too.
+# 2 minutes. d1 and d2: distances to the nearest two cells. The *sum* is squared, not each:
+# squaring each is the mistake that lab 8.5 catches most often. A gap of one pixel has d1 = d2 = 1.
+# The paper leaves the class balance w_c open. Note the missing minus sign in the paper's loss,
+# too.
 
 # %% [markdown] tags=["slide"]
 # ## Raise w0, and the cells come apart
@@ -420,13 +423,14 @@ demos.show("border_weights")
 # |:--|:--|:--|
 # | Membranes, ISBI 2012 | warping error 0.00035, best then | |
 # | Cells, PhC-U373 and DIC-HeLa | IoU 92.0 % and 77.5 % | |
-# | Border weights separate cells | shown, no ablation | share of cells found **+0.76** (0.74 to 0.78): reproduced |
-# | ... and mean IoU sees it | | **−0.03** (−0.06 to −0.01): it does not |
+# | Border weights: cells found | shown, no ablation | **+0.76** (0.74 to 0.78): reproduced |
+# | Border weights: mean IoU | | **−0.03** (−0.06 to −0.01): does not see it |
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. Our lines are claims of labs 8 and 14, three seeds each, 95 % intervals, in
 # `docs/claims.md`. The paper's figures come from other data and cannot be compared. The paper's
-# second number for DIC-HeLa was 46 % for the runner-up: few images, touching cells, its home ground.
+# second number for DIC-HeLa was 46 % for the runner-up: few images, touching cells, its home
+# ground.
 
 # %% [markdown] tags=["slide"]
 # ## On the ladder, concatenation keeps thin lines
@@ -445,9 +449,9 @@ plots.bars(
 )
 
 # %% [markdown] tags=["notes"]
-# 1 minute. Four rungs of the course's ladder, on the same images; IoU of lines two pixels wide. The fine map
-# goes past the poolings, so a thin line survives them. Fewer weights than SegNet here, more
-# multiply-accumulates: say both.
+# 1 minute. Four rungs of the course's ladder, on the same images; IoU of lines two pixels wide.
+# The fine map goes past the poolings, so a thin line survives them. Fewer weights than SegNet
+# here, more multiply-accumulates: say both.
 
 # %% [markdown] tags=["slide"]
 # ## Try it
@@ -459,8 +463,8 @@ plots.bars(
 lectures.links(8)
 
 # %% [markdown] tags=["notes"]
-# 1 minute. About two hours. Most common mistakes: (d1² + d2²) for (d1 + d2)², a margin of 184 instead
-# of 92, resizing instead of cropping. The checks name each of them.
+# 1 minute. About two hours. Most common mistakes: (d1² + d2²) for (d1 + d2)², a margin of 184
+# instead of 92, resizing instead of cropping. The checks name each of them.
 
 # %% [markdown] tags=["slide"]
 # ## References
