@@ -151,11 +151,11 @@ picture
 # 3 minutes. From the library's own network. Down: the block returns input *and* new maps; then a
 # transition down: BN, ReLU, 1 × 1 convolution, dropout, pooling, in this order. The bottom has 15
 # layers: 240 new maps, 896 in the stack. Let them count to 103: 1 first convolution, 91 layers in
-# blocks, 5 transitions down, 5 up, 1 last. Table 2 of the paper prints the maps of the way up 16 too
-# small; the authors say so.
+# blocks, 5 transitions down, 5 up, 1 last. Table 2 of the paper prints the way up 16 too small;
+# the authors say so.
 
 # %% [markdown] tags=["slide"]
-# ## On the way up, only the *new* maps travel, or the stack would explode
+# ## On the way up only *new* maps travel, or the stack would explode
 
 # %%
 skips = stacks[:5][::-1]
@@ -247,10 +247,10 @@ plots.bars(
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. Left: what the layers make. Right: what a plain `torch.cat` in each layer writes: each
-# layer copies the whole stack, so a block of n layers on c maps writes n c + n (n + 1) / 2 · k. All
-# that backpropagation keeps, copies included, is 6.3 times what SegNet keeps, counted in lab 9.
-# Recomputing saves memory and costs time (Pleiss et al. 2017). Ask: which of weights, memory and
-# time matters on a phone? On a cluster?
+# layer copies the whole stack, so a block of n layers on c maps writes n c + n (n + 1) / 2 · k.
+# All that backpropagation keeps, copies included, is 6.3 times what SegNet keeps, counted in lab
+# 9. Recomputing saves memory and costs time (Pleiss et al. 2017). Ask: which of weights, memory
+# and time matters on a phone? On a cluster?
 
 # %% [markdown] tags=["slide"]
 # ## What the papers report, and what we measured
