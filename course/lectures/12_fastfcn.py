@@ -118,19 +118,20 @@ for row, (name, sizes) in enumerate(
         before = box
     assert before is not None
     if row:
-        module = plan.box((790, y + 20, 920, y + 120), "JPU", "1/8", color="orange", size=24)
+        module = plan.box((790, y + 28, 920, y + 112), "JPU", "1/8", color="orange", size=24)
         plan.link(before, module)
         for k in (2, 3):
-            start, level, end = 65 + 150 * k, y + 128 + 14 * (k - 2), 840 + 30 * (k - 2)
+            start, level, end = 65 + 150 * k, y + 134 + 16 * (k - 2), 840 + 30 * (k - 2)
             low = y + 70 + max(20, 62 - 13 * (k + 1))
             plan.sheet.line([(start, low), (start, level), (end, level)], "muted", 2.5)
-            plan.sheet.arrow((end, level), (end, y + 123), "muted", 2.5, head=6)
+            plan.sheet.arrow((end, level), (end, y + 115), "muted", 2.5, head=11)
     last = module if row else before
     head = plan.box((990, y + 20, 1120, y + 120), "head", "PSP, ASPP,", "EncNet", color="wine")
     plan.link(last, head)
 plan.show(
-    "Above DilatedFCN: five stages at 1/2, 1/4, 1/8 and, with rates 2 and 4, twice more 1/8, then "
-    "the head. Below FastFCN: five stages at 1/2, 1/4, 1/8, 1/16, 1/32; JPU joins the last three at 1/8."
+    "Above DilatedFCN: five stages at 1/2, 1/4, 1/8 and, with rates 2 and 4, 1/8 twice more, "
+    "then the head. Below FastFCN: five stages at 1/2, 1/4, 1/8, 1/16, 1/32; JPU joins the last "
+    "three at 1/8."
 )
 
 # %% [markdown] tags=["notes"]
