@@ -1,4 +1,4 @@
-"""Gather what the site shows of the rest of the course: labs, lectures with their slides, and demos.
+"""Gather what the site shows of the rest of the course: labs, lectures with slides, and demos.
 
 Everything here is generated into folders that git ignores. Labs are the student's notebooks as they
 are committed; lectures are executed, so their pictures come from the current library; demos are
@@ -8,6 +8,8 @@ their still pictures.
 from __future__ import annotations
 
 import base64
+import copy
+import os
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +20,8 @@ import nbformat
 from course import demos
 from course.demos.gallery import thumbnail
 from course.demos.still import pages
+from course.lectures.build import Site, build
+from course.lectures.catalogue import Lecture, lectures
 
 __all__ = ["collect"]
 
@@ -25,9 +29,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def collect(docs: Path) -> None:
-    """Write the pages of labs and demos below `docs`."""
+    """Write the pages of labs, lectures and demos below `docs`, and the decks of slides.
+
+    Raises:
+        RuntimeError: a lecture failed; names its cell and line.
+    """
     labs = _labs(_fresh(docs / "labs"))
     _demos(_fresh(docs / "demos"), labs)
+    _lectures(_fresh(docs / "lectures"), docs / "extra" / "slides")
 
 
 def _fresh(folder: Path) -> Path:
@@ -75,7 +84,8 @@ def _beside(path: Path, number: int) -> str:
     moving = ", ".join(f"[{demos.get(n).title}](../demos/{n}.md)" for n in demos.names(number))
     return (
         f"> To work on this lab: `uv run jupyter lab {path.relative_to(ROOT).as_posix()}`. "
-        f"See it move: {moving}."
+        f"See it move: {moving}. The lecture: [to read](../lectures/{path.name}), "
+        f'<a href="../slides/{path.stem}.html">as slides</a>.'
     )
 
 
@@ -87,6 +97,70 @@ def _files_instead_of_attachments(cell: Any, folder: Path) -> None:
         (folder / name).write_bytes(base64.b64decode(data))
         place = f"files/{folder.name}/{name}"
         cell.source = re.sub(rf"attachment:{re.escape(name)}(?=[\s)\"])", place, cell.source)
+
+
+def _lectures(folder: Path, slides: Path) -> None:
+    """Each lecture as a page to read, with the speaker's notes, and as a deck of slides."""
+    shutil.rmtree(slides, ignore_errors=True)
+    sections = lectures()
+    built = build(
+        sections,
+        slides,
+        jobs=os.cpu_count() or 1,
+        site=Site(labs="../labs/{name}.html", demos="../demos/{name}.html"),
+        ran=lambda lecture, ran: nbformat.write(
+            _read(lecture, ran), folder / f"{lecture.name}.ipynb"
+        ),
+    )
+    problems = [result.problem for result in built if result.problem]
+    if problems:
+        raise RuntimeError("; ".join(problems))
+    rows = [
+        f"| {each.number} | [{each.title}]({each.name}.ipynb) | {_slides(each)} |"
+        for each in sections
+    ]
+    page = f"""# Lectures
+
+The lecture in {len(sections)} sections, to read with the speaker's notes or to show as slides:
+arrow keys turn them, S opens the speaker's view. `uv run course lectures open 8` opens a section in
+JupyterLab, where its demos can be moved.
+
+| | Section | |
+|--:|:--|:--|
+{chr(10).join(rows)}
+
+```{{toctree}}
+:hidden:
+
+{chr(10).join(each.name for each in sections)}
+```
+"""
+    (folder / "index.md").write_text(page, encoding="utf-8")
+
+
+def _slides(lecture: Lecture) -> str:
+    """A link to a deck, in HTML, since the deck is no page that Sphinx knows of."""
+    return f'<a href="../slides/{lecture.name}.html">slides</a>'
+
+
+def _read(lecture: Lecture, ran: Any) -> Any:
+    """A lecture that has run as a page: notes stand as quotes under what they speak of."""
+    page = copy.deepcopy(ran)
+    page.metadata.pop("widgets", None)
+    cells = []
+    for cell in page.cells:
+        kind = cell.metadata.get("slideshow", {}).get("slide_type")
+        if kind == "skip":
+            continue
+        if kind == "notes":
+            cell.source = "\n".join(f"> {line}".rstrip() for line in cell.source.splitlines())
+        hidden = cell.cell_type == "code" and "code" not in cell.metadata.get("tags", ())
+        cell.metadata = {"tags": ["remove-input"]} if hidden else {}
+        cells.append(cell)
+    link = f"This page as {_slides(lecture)}."
+    cells.insert(1, nbformat.v4.new_markdown_cell(link))
+    page.cells = cells
+    return page
 
 
 def _demos(folder: Path, labs: dict[int, tuple[str, str]]) -> None:

@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx-mathjax-offline",
 ]
+html_extra_path = ["extra"]  # the decks of slides
 exclude_patterns = ["site", "**.ipynb_checkpoints"]
 default_role = "literal"
 nb_execution_mode = "off"  # labs are shown as students get them, lectures come executed

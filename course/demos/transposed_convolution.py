@@ -167,7 +167,7 @@ def _draw_matrix(sheet: Picture, wt: NDArray[Any], side: int, count: int) -> Non
         sheet.rect(at, fill=_INK[c] if c < count else "muted", alpha=0.75 if c < count else 0.25)
         if high >= 18:
             middle = ((at[0] + at[2]) / 2, (at[1] + at[3]) / 2)
-            sheet.text(middle, _form(wt[r, c]), size=15, anchor="mm")
+            sheet.text(middle, _form(float(wt[r, c])), size=15, anchor="mm")
     for r in range(0, len(wt) + 1, side):
         sheet.line([(x0 - 6, y0 + r * high), (x1 + 6, y0 + r * high)], "muted", 1)
     for n in range(5):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from course.lectures.assets import copy_assets, require
 from course.lectures.catalogue import Lecture, LectureError, lectures
@@ -17,6 +18,9 @@ from course.lectures.export import deck_html, thumbnail
 from course.lectures.link_list import DEMOS_AT, LABS_AT, SOURCE_AT
 from course.lectures.pages import index_page, shown_sources, source_html
 from course.lectures.pdf import find_chromium, print_pdf
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 __all__ = ["Built", "Site", "build"]
 
@@ -72,6 +76,7 @@ def build(
     catalogue: list[Lecture] | None = None,
     begun: Callable[[Lecture, int, int], None] | None = None,
     done: Callable[[Built], None] | None = None,
+    ran: Callable[[Lecture, NotebookNode], None] | None = None,
 ) -> list[Built]:
     """Run lectures and write their decks, with all that these load, into a folder.
 
@@ -87,6 +92,7 @@ def build(
         catalogue: lectures that the index lists; default: all of the course.
         begun: called with lecture, cells done and cells of it, from several threads.
         done: called with each result, in the order in which they come.
+        ran: called with each executed notebook, from several threads.
 
     Returns:
         One result per lecture, in the order of `chosen`.
@@ -105,7 +111,7 @@ def build(
 
         def one(lecture: Lecture) -> Built:
             try:
-                return _deck(lecture, workplace, out, variables, threads, chromium, begun)
+                return _deck(lecture, workplace, out, variables, threads, chromium, begun, ran)
             except LectureError as error:
                 return Built(lecture, None, str(error))
             except Exception as error:  # of a template, a disk: the other lectures go on
@@ -130,12 +136,15 @@ def _deck(
     threads: int,
     chromium: str | None,
     begun: Callable[[Lecture, int, int], None] | None,
+    ran: Callable[[Lecture, NotebookNode], None] | None,
 ) -> Built:
     def progress(cell: int, cells: int) -> None:
         if begun:
             begun(lecture, cell, cells)
 
     notebook = execute(lecture, variables, threads=threads, progress=progress)
+    if ran:
+        ran(lecture, notebook)
     page = workplace / f"{lecture.name}.html"
     page.write_text(deck_html(lecture, notebook), encoding="utf-8")
     picture = thumbnail(notebook)

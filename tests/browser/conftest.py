@@ -28,14 +28,19 @@ _OFF = ("jupyter_lsp", "jupyter_server_terminals", "notebook_shim")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here, and say by name what is missing where it cannot run."""
-    missing = None if _chromium() else "chromium is not installed: apt-get install chromium"
+    """Mark everything that drives a browser; say by name what is missing where it cannot run."""
+    missing = chromium_missing()
     for item in items:
-        if Path(__file__).parent not in item.path.parents:
+        if "browser" not in getattr(item, "fixturenames", ()):
             continue
         item.add_marker(pytest.mark.browser)
         if missing and not os.environ.get("CI"):
             item.add_marker(pytest.mark.skip(reason=missing))
+
+
+def chromium_missing() -> str | None:
+    """What to install, or None where there is a Chromium."""
+    return None if _chromium() else "chromium is not installed: apt-get install chromium"
 
 
 def _chromium() -> str | None:

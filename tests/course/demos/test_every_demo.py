@@ -82,7 +82,7 @@ def test_every_corner_is_drawn_in_the_same_size_with_words(name: str) -> None:
         assert image.shape == (demo.size[1], demo.size[0], 3), state
         assert image.dtype == np.uint8
         assert 20 <= len(caption) <= 420, (state, caption)
-        assert re.search(r"\d|one|none|no ", caption), (state, caption)
+        assert re.search(r"\d|one|none|[Nn]o ", caption), (state, caption)
         assert "nan" not in caption.split()
         assert "\n" not in caption
 
@@ -122,7 +122,7 @@ def test_the_stills_tell_a_story_of_three_to_six_pictures(demo: demos.Demo) -> N
     assert len(set(images)) == len(images)
     html = pages(demo)
     assert html.count('"title"') == len(demo.stills)
-    assert len(html) < 1_500_000
+    assert len(html) < 2_000_000
 
 
 def test_a_frame_is_fast_enough_to_follow_the_hand(demo: demos.Demo) -> None:

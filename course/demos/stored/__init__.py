@@ -1,0 +1,1 @@
+"""What demos show and cannot compute as you watch: small files, and what made them."""
