@@ -203,7 +203,8 @@ with plots.canvas(width=10.4, height=3.6) as (figure, (axis,)):
     plots.render(
         figure,
         f"A box {off:.0f} pixels off in an image of {side}: squared error {values[1]:,.0f} in "
-        f"pixels, {values[2]:.3f} in parts of the image; the label of a blind guess costs {values[0]:.1f}.",
+        f"pixels, {values[2]:.3f} in parts of the image; the label of a blind guess costs "
+        f"{values[0]:.1f}.",
     ).show()
 
 # %% [markdown] tags=["notes"]
