@@ -124,19 +124,18 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     _draw_visits(sheet, k, counts, at)
     _draw_bill(sheet, bill, counts)
     often = f"up to {counts.max()} times" if counts.max() > 1 else "at most once"
-    break_even = bill.dense / bill.patch
+    ratio = whole / bill.dense
+    saved = f"{ratio:.1f} times less" if ratio >= 1 else f"{1 / ratio:.1f} times more"
+    every = f" around every {_ordinal(stride)} pixel" if stride > 1 else ""
     return (
-        f"Windows of {k} × {k} pixels around every {_ordinal(stride)}pixel: {bill.done} of "
-        f"{bill.patches} done, a pixel read {often}. The scan has cost "
-        f"{spent / 1e6:.2f} of {whole / 1e6:.2f} million multiply-accumulates; one pass over the "
-        f"image costs {bill.dense / 1e6:.2f} million, as much as {break_even:.1f} windows, and "
-        f"labels all {SIDE * SIDE} pixels: the whole scan costs {whole / bill.dense:.1f} times "
-        "as much."
+        f"{bill.done} of {bill.patches} windows of {k} × {k} pixels{every} done; a pixel is read "
+        f"{often}. Million multiply-accumulates: {spent / 1e6:.2f} so far, {whole / 1e6:.2f} for "
+        f"the whole scan, {bill.dense / 1e6:.2f} for one pass, {saved}."
     )
 
 
 def _ordinal(stride: int) -> str:
-    return ("", "second ", "third ", "fourth ", "fifth ", "sixth ")[stride - 1]
+    return ("second", "third", "fourth", "fifth", "sixth")[stride - 2]
 
 
 def _draw_image(sheet: Picture, k: int, stride: int, at: tuple[int, int]) -> None:

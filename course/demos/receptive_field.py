@@ -108,8 +108,7 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     footprint = np.outer(down[0], across[0])
     window = 1 + sum(additions(layers))
     step = state["stride"] ** len(layers)
-    output = (int(across[-1].argmax()), int(down[-1].argmax()))
-    center = (output[0] * step, output[1] * step)
+    center = (int(across[-1].argmax()) * step, int(down[-1].argmax()) * step)
     frame = tuple(c - window // 2 + end for end in (0, window) for c in center)
     cut = min(frame[:2]) < 0 or max(frame[2:]) > SIDE
     used = int((footprint > 0).sum())
@@ -127,11 +126,10 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     sheet.text((AREA.left, 482), inside, size=20, bold=True)
     return (
         f"{len(layers)} layers {state['kernel']} × {state['kernel']}, stride {state['stride']}, "
-        f"dilation {', '.join(str(layer.dilation) for layer in layers)}: output sample {output} "
-        f"sees a window of {window} × {window} pixels around pixel {center}"
+        f"dilation {', '.join(str(layer.dilation) for layer in layers)}: an output sees a window "
+        f"of {window} × {window} pixels around pixel {center}"
         f"{', which reaches over the edge,' if cut else ''} and uses {used} of {window**2} "
-        f"({used / window**2:.0%}), one of them over {footprint.max()} paths. Neighbouring outputs "
-        f"lie {step} pixel{'s' * (step > 1)} apart."
+        f"({used / window**2:.0%})." + f" Outputs lie {step} pixels apart." * (step > 1)
     )
 
 

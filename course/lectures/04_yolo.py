@@ -43,8 +43,7 @@ cells = [tuple((box[[1, 0]] + box[[3, 2]]).div(2 * 512 / S).int().tolist()) for 
 # %% [markdown] tags=["slide"]
 # # YOLO: look once
 #
-# After this part you can write the objects of an image into a grid, name the five terms of the
-# loss, and say which objects a grid must lose.
+# You will write objects into a grid, name the five terms of the loss, and know what a grid loses.
 
 # %%
 lectures.links(4)
@@ -116,7 +115,7 @@ picture
 
 # %%
 parts = [*["x", "y", "√w", "√h", "conf."] * B, *(f"{k}" for k in range(1, C + 1))]
-with plots.canvas(width=11, height=2.6) as (figure, (axis,)):
+with plots.canvas(width=11, height=3.6) as (figure, (axis,)):
     for i, part in enumerate(parts):
         color = (SKY, ORANGE)[i // 5] if i < 5 * B else GREEN
         axis.bar(i, 1, 0.94, color=color, alpha=0.55, hatch=("//", "..", "")[min(i // 5, 2)])
@@ -172,7 +171,7 @@ picture
 # offsets in pixels. Computed by `yolo.make_targets`, the function that students write in 4.1.
 
 # %% [markdown] tags=["slide"]
-# ## Drag the objects: who answers, and what does the loss ask?
+# ## Drag the objects: who answers?
 
 # %%
 demos.show("yolo_grid")
@@ -276,14 +275,17 @@ picture
 #
 # $$
 # \begin{aligned}
-# L ={}& 5 \sum_{\text{resp.}} (x - \hat x)^2 + (y - \hat y)^2
-#  + 5 \sum_{\text{resp.}} (\sqrt w - \sqrt{\hat w})^2 + (\sqrt h - \sqrt{\hat h})^2 \\
-# &+ \sum_{\text{resp.}} (C - \hat C)^2 + \tfrac12 \sum_{\text{all others}} (C - \hat C)^2
-#  + \sum_{\text{cells with object}} \sum_c (p_c - \hat p_c)^2
+# L ={}& 5 \underbrace{\sum_{\text{resp.}} (x - \hat x)^2 + (y - \hat y)^2}_{\text{centre}}
+#  + 5 \underbrace{\sum_{\text{resp.}} (\sqrt w - \sqrt{\hat w})^2
+#  + (\sqrt h - \sqrt{\hat h})^2}_{\text{size}} \\[1ex]
+# &+ \underbrace{\sum_{\text{resp.}} (C - \hat C)^2}_{\text{object}}
+#  + \tfrac12 \underbrace{\sum_{\text{others}} (C - \hat C)^2}_{\text{no object}}
+#  + \underbrace{\sum_{\text{cells with object}} \sum_c (p_c - \hat p_c)^2}_{\text{class}}
 # \end{aligned}
 # $$
 #
-# "All others" includes the second box of a cell **with** an object.
+# "Resp." is the responsible box of each object. "Others" are all the rest, also the second box of a
+# cell **with** an object.
 
 # %% [markdown] tags=["notes"]
 # Three minutes, term by term: where is the centre, how large, how sure where something is, how
@@ -441,7 +443,7 @@ picture
 # speak the same language: the score estimates class probability times overlap.
 
 # %% [markdown] tags=["slide"]
-# ## From ranked boxes to one number: average precision
+# ## From a ranked list to one number
 
 # %%
 demos.show("precision_recall")

@@ -77,7 +77,7 @@ def test_inside_the_image_no_path_is_lost():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "a window of 7 × 7 pixels around pixel (19, 19) and uses 49 of 49 (100%)"),
+        ({}, "sees a window of 7 × 7 pixels around pixel (19, 19) and uses 49 of 49 (100%)."),
         ({"rates": RATES[1], "depth": 4}, "a window of 17 × 17 pixels around pixel (19, 19) and"),
         ({"rates": RATES[1], "depth": 4}, "uses 81 of 289 (28%)"),
         ({"rates": RATES[3], "depth": 4}, "a window of 31 × 31 pixels"),
