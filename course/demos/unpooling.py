@@ -23,10 +23,10 @@ from course.demos.demo import Demo, Still
 from course.demos.picture import Picture
 
 INPUT = Area(left=30, top=62, width=4, height=4, scale=56)
-POOLED = Area(left=330, top=106, width=2, height=2, scale=68)
+POOLED = Area(left=330, top=92, width=2, height=2, scale=66)
 METHODS = ("switches", "nearest", "bilinear", "transposed")
-_PLACES = ((560, 62), (762, 62), (560, 336), (762, 336))
-_CELL = 40
+_PLACES = ((570, 54), (770, 54), (570, 288), (770, 288))
+_CELL = 36
 _INK = ("blue", "vermilion", "green", "pink")
 _HATCH = ("/", "\\", "-", "|")
 
@@ -174,10 +174,10 @@ def _draw_input(sheet: Picture, x: Map, place: NDArray[Any]) -> None:
     _numbers(sheet, INPUT.box, x, 24, bold=True)
     sheet.grid(INPUT.box, 2, 2, "ink", 3)
     kernel = best_kernel(x, pool(x)[0]).reshape(2, 2)
-    box = (30, 462, 150, 542)
-    sheet.text((30, 318), "Frames: the maxima.", size=18, color="muted")
-    sheet.text((30, 410), "Transposed: one kernel", size=18, color="muted")
-    sheet.text((30, 436), "for all, fitted here", size=18, color="muted")
+    box = (30, 396, 150, 466)
+    sheet.text((30, 306), "Frames: the maxima.", size=18, color="muted")
+    sheet.text((30, 350), "Transposed: one kernel", size=18, color="muted")
+    sheet.text((30, 376), "for all, fitted here", size=18, color="muted")
     sheet.rect(box, fill="panel")
     sheet.grid(box, 2, 2, "muted")
     sheet.numbers(box, kernel, "{:.2f}", size=18)
@@ -186,7 +186,7 @@ def _draw_input(sheet: Picture, x: Map, place: NDArray[Any]) -> None:
 def _draw_pooled(sheet: Picture, y: Map, added: Map, place: NDArray[Any]) -> None:
     left, _, right, bottom = POOLED.box
     sheet.text((left, 30), "Pooled 2 × 2", size=20, bold=True)
-    sheet.text((left, 80), "click to add 1", size=17, color="muted")
+    sheet.text((left, 72), "click to add 1", size=17, color="muted")
     sheet.arrow((264, 174), (left - 10, 174), "muted", 3)
     sheet.arrow((right + 10, 174), (546, 174), "muted", 3)
     for n, (i, j) in enumerate(np.ndindex(2, 2)):
@@ -199,10 +199,10 @@ def _draw_pooled(sheet: Picture, y: Map, added: Map, place: NDArray[Any]) -> Non
         if up:
             words = f"{y[i, j]:g} + {added[i, j]:g}"
             sheet.text((middle[0], middle[1] + 18), words, size=16, anchor="mm", color="muted")
-    sheet.text((left, bottom + 34), "Switches", size=20, bold=True)
-    sheet.text((left, bottom + 60), "2 bits a window", size=17, color="muted")
+    sheet.text((left, bottom + 32), "Switches", size=20, bold=True)
+    sheet.text((left, bottom + 56), "2 bits a window", size=17, color="muted")
     for n, (i, j) in enumerate(np.ndindex(2, 2)):
-        x0, y0 = left + j * 74, bottom + 80 + i * 74
+        x0, y0 = left + j * 74, bottom + 76 + i * 74
         row, column = divmod(int(place[i, j]), 2)
         at = (x0 + 31 * column, y0 + 31 * row, x0 + 31 * (column + 1), y0 + 31 * (row + 1))
         sheet.rect(at, fill=_INK[n], alpha=0.3, outline=_INK[n], width=3, hatch=_HATCH[n])
@@ -219,7 +219,7 @@ def _draw_result(
 ) -> None:
     left, top = corner
     box = (left, top, left + 4 * _CELL, top + 4 * _CELL)
-    sheet.text((left, top - 32), name, size=20, bold=True)
+    sheet.text((left, top - 24), name, size=20, bold=True)
     sheet.rect(box, fill="panel")
     most = max(float(values.max()), 1.0)
     for i, j in np.ndindex(4, 4):
@@ -230,9 +230,9 @@ def _draw_result(
     for n, (row, column) in enumerate(_switches(place)):
         x0, y0 = left + column * _CELL, top + row * _CELL
         sheet.rect((x0, y0, x0 + _CELL, y0 + _CELL), outline=_INK[n], width=3)
-    _numbers(sheet, box, values, 16)
-    sheet.text((left, top + 4 * _CELL + 20), words[0], size=17, bold=True)
-    sheet.text((left, top + 4 * _CELL + 43), words[1], size=17, color="muted")
+    _numbers(sheet, box, values, 15)
+    sheet.text((left, top + 4 * _CELL + 16), words[0], size=17, bold=True)
+    sheet.text((left, top + 4 * _CELL + 38), words[1], size=17, color="muted")
 
 
 def _numbers(sheet: Picture, box: Any, values: Map, size: int, bold: bool = False) -> None:
@@ -266,7 +266,7 @@ DEMO = Demo(
         Paint("added", "Added to the pooled values", ((0, 0), (0, 0)), POOLED, levels=6),
     ),
     draw=draw,
-    size=(960, 556),
+    size=(960, 484),
     stills=(
         Still("Pool, remember, put back", {}),
         Still("The decoder raises one value", {"added": ((0, 0), (0, 4))}),

@@ -56,17 +56,46 @@ print("on a larger map:", tuple(conv(larger).shape))
 
 # %%
 with torch.device("meta"):
-    net = models.FCN32s()
-rows = []
-for name, part, before in (
-    ("fc6", net.fc6, "512 × 7 × 7 → 4096"),
-    ("fc7", net.fc7, "4096 → 4096"),
-    ("score", net.score7, "4096 → classes"),
-):
-    kernel = " × ".join(map(str, part.kernel_size))
-    weights = f"{part.weight.numel() / 1e6:.2f} million"
-    rows.append([name, before, f"{kernel}, {part.in_channels} → {part.out_channels}", weights])
-plots.table(["layer", "fully connected", "as a convolution", "weights"], rows)
+    net = models.FCN32s(padding=1)
+layers = ((net.fc6, "fc6"), (net.fc7, "fc7"), (net.score7, "score"))
+with plots.canvas(2, 1, width=11, height=4.6) as (figure, axes):
+    told = []
+    for axis, side in zip(axes, (224, 320)):
+        start = side // 32
+        end = start - 6  # fc6 without padding, as in the classifier
+        axis.text(-1.3, 5, f"{side} px", ha="right", va="center", fontsize=16, weight="bold")
+        for k, n in enumerate((start, end, end, end)):
+            x, y = 12.5 * k + (10 - n) / 2, 5 - n / 2
+            for i in range(n):
+                for j in range(n):
+                    lit = (k == 0 and i < 7 and j < 7) or (k > 0 and i == j == 0)
+                    color = plots.PALETTE[0] if lit else "white"
+                    axis.add_patch(
+                        Rectangle((x + j, y + i), 1, 1, fc=color, ec="#555555", alpha=0.8)
+                    )
+            axis.text(12.5 * k + 5, -0.4, f"{n} × {n}", ha="center", va="bottom", fontsize=14)
+            if k:
+                part, name = layers[k - 1]
+                size = " × ".join(map(str, part.kernel_size))
+                style = {"arrowstyle": "->", "lw": 2, "color": plots.PALETTE[5]}
+                axis.annotate("", (12.5 * k + 2, 5), (12.5 * k - 2, 5), arrowprops=style)
+                axis.text(12.5 * k, 3.9, name, ha="center", va="bottom", fontsize=14)
+                axis.text(12.5 * k, 6.1, size, ha="center", va="top", fontsize=14)
+        told.append(f"{side} pixels: {start} × {start} → {end} × {end} → {end} × {end}")
+        axis.set_xlim(-6, 48)
+        axis.set_ylim(10.4, -2.2)
+        axis.set_aspect("equal")
+        axis.set_axis_off()
+    weights = [part.weight.numel() for part, _ in layers]
+    picture = plots.render(
+        figure,
+        "Maps after pool5, fc6, fc7, score: "
+        + "; ".join(told)
+        + ". Weights: "
+        + ", ".join(f"{name} {count:,}" for (_, name), count in zip(layers, weights))
+        + ".",
+    )
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. One often reads "FCN replaces fully connected layers by 1 × 1 convolutions". Precisely:
