@@ -73,8 +73,8 @@ gap = float((total - same).abs().max())
 plots.show_images(
     [first, second, total / 2, mixed[0], mixed[1], same / 2],
     ["map a", "map b", "a + b", "map c", "map d", "c + d"],
-    title=f"Different maps, equal sums: largest difference {gap:.0f}",
-    columns=6,
+    title=f"Largest difference of the two sums: {gap:.0f}",
+    columns=3,
 )
 
 # %% [markdown] tags=["notes"]
@@ -176,7 +176,7 @@ plots.bars(
 # idea against DenseNet, and the mistake to look for in ports: the whole stack upsampled.
 
 # %% [markdown] tags=["slide"]
-# ## A transition up makes 2 n + 1 rows, so odd sizes fit too
+# ## A transition up makes one row too many, so odd sizes fit too
 
 # %%
 pairs = [(11, 22), (22, 45), (45, 90), (90, 180), (180, 360)]
@@ -268,7 +268,7 @@ plots.bars(
 # three maps a layer may be too small for reuse to matter; the paper did not test it either.
 
 # %% [markdown] tags=["slide"]
-# ## On the ladder: near U-Net, at half the computation
+# ## On the ladder: close to U-Net for half its computation
 
 # %%
 _, scores = ladder.load_scores()
