@@ -379,7 +379,8 @@ plots.table(
 ladder.picture(lab=12)
 
 # %% [markdown] tags=["notes"]
-# 1 minute. FastFCN stands above PSPNet on these lines: JPU reads c3, an undilated map at 1/8.
+# 1 minute. FastFCN stands above PSPNet on these lines; one reading is that JPU also gets c3,
+# an undilated map at 1/8.
 # U-Net's full resolution is far ahead, at its own price.
 
 # %% [markdown] tags=["slide"]
