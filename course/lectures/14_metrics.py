@@ -132,6 +132,26 @@ print(h.tolist(), " accuracy:", round(metrics.pixel_accuracy(h).item(), 4))
 # ## One table holds them all
 
 # %%
+with plots.canvas(width=7, height=3.1) as (figure, (axis,)):
+    axis.imshow(h, cmap="Blues", vmin=0, vmax=9)
+    for (i, j), count in np.ndenumerate(h.numpy()):
+        axis.text(j, i, f"{count}", ha="center", va="center", fontsize=24)
+    for k in range(2):
+        axis.text(1.65, k, f"row: {int(h[k].sum())}", va="center", fontsize=16)
+        axis.text(k, 1.8, f"column: {int(h[:, k].sum())}", ha="center", fontsize=16)
+    axis.set_xticks(range(2), ["road", "sidewalk"], fontsize=16)
+    axis.set_yticks(range(2), ["road", "sidewalk"], fontsize=16)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.set_ylabel("truth", fontsize=16)
+    axis.set_title("prediction", fontsize=16)
+    axis.grid(False)
+    picture = plots.render(
+        figure, f"Confusion matrix, rows truth, columns prediction: {h.tolist()}."
+    )
+picture
+
+# %%
 rows = []
 per_class = {
     "recall": metrics.recall(h),
@@ -141,11 +161,7 @@ per_class = {
 }
 for name, values in per_class.items():
     rows.append([name, *(f"{v:.3f}" for v in values), f"{values.mean():.3f}"])
-plots.table(
-    ["", "road", "sidewalk", "mean"],
-    rows,
-    title=f"Read off the confusion matrix {h.tolist()}: rows are truth, columns prediction",
-)
+plots.table(["", "road", "sidewalk", "mean"], rows)
 
 # %% [markdown] tags=["notes"]
 # 3 minutes. Count every pixel once, in the row of its truth and the column of its prediction.
@@ -189,14 +205,15 @@ picture
 # ## Mean IoU: add up first, divide at the end
 
 # %% tags=["code"]
-first, second = torch.tensor([[40, 10], [10, 40]]), torch.tensor([[98, 1], [1, 0]])
+first = torch.tensor([[40, 10], [10, 40]])
+second = torch.tensor([[98, 1], [1, 0]])
 each = [metrics.iou(matrix)[1] for matrix in (first, second)]
 print(f"class 1 in each image:   {each[0]:.3f} and {each[1]:.3f}")
 print(f"mean over the images:    {sum(each) / 2:.3f}")
 print(f"over the data set:       {metrics.iou(first + second)[1]:.3f}")
 
 absent = metrics.iou(torch.tensor([[9, 0, 0], [1, 5, 0], [0, 0, 0]]))
-print("class 2 occurs nowhere: ", absent.numpy().round(3), f"mean {absent.nanmean():.3f}")
+print("class 2 occurs nowhere: ", absent.numpy().round(3), absent.nanmean().numpy().round(3))
 
 # %% [markdown] tags=["notes"]
 # 3 minutes. One pixel in the second image halves the first number. Papers accumulate the confusion
@@ -263,7 +280,8 @@ picture
 # %% tags=["code"]
 both, areas, squares = (p * t).sum(), p.sum() + t.sum(), (p * p).sum() + t.sum()
 print(f"linear:  2 · {both:.2f} / {areas:.2f}   = {soft_dice(p, t):.6f}")
-print(f"squared: 2 · {both:.2f} / {squares:.4f} = {soft_dice(p, t, squared=True):.6f}")
+v_net = soft_dice(p, t, squared=True)
+print(f"squared: 2 · {both:.2f} / {squares:.4f} = {v_net:.6f}")
 print(f"hard, above one half:   = {soft_dice((p > 0.5).float(), t):.6f}")
 
 # %% [markdown] tags=["notes"]
@@ -367,7 +385,7 @@ plots.table(
 # %%
 gains = {"cells found": (0.700, 0.115), "mean IoU": (-0.0341, 0.0215)}
 with plots.canvas(width=10, height=3.4) as (figure, (axis,)):
-    for k, (name, (mean, half)) in enumerate(gains.items()):
+    for k, (mean, half) in enumerate(gains.values()):
         axis.barh(k, mean, xerr=half, capsize=7, color=plots.PALETTE[(2, 5)[k]], height=0.6)
         axis.text(max(mean + half, 0) + 0.02, k, f"{mean:+.2f}", va="center", fontsize=20)
     axis.set_yticks(range(2), list(gains), fontsize=16)
