@@ -105,7 +105,7 @@ plots.show_images(
     [photo, *(tiles(photo, bins) for bins in (1, 2, 3, 6))],
     ["features", "1 × 1", "2 × 2", "3 × 3", "6 × 6"],
     title="A photograph stands for the 2048 maps: from the whole scene to its sub-regions",
-    columns=5,
+    columns=3,
 )
 
 # %% [markdown] tags=["notes"]

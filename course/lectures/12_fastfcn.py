@@ -168,7 +168,7 @@ picture
 
 # %% tags=["code"]
 x = torch.arange(24.0, dtype=torch.float64).reshape(1, 1, 4, 6)
-kernel = torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(0)).double()
+kernel = torch.tensor([[1.0, 2, 0], [0, -3, 1], [4, 0, -1]]).double()[None, None]
 dilated = F.conv2d(x, kernel, padding=2, dilation=2)
 
 merged = torch.zeros_like(x)
@@ -188,8 +188,24 @@ print("largest difference:", float((merged - dilated).abs().max()))
 #
 # $$h = \arg\min_h \big\| y^{0} - h(x^{0}) \big\|, \qquad \hat y = h(x)$$
 #
-# $x$ is known everywhere; $y$ only on the first subgrid, $y^0$. The relation found there is applied
-# to all of $x$. JPU is that $h$, a small network trained with the rest.
+# $x$ is known everywhere; $y$ only on the first subgrid. JPU is that $h$, trained with the rest.
+
+# %%
+plan = Blocks(1100, 330)
+low_x = plan.box((60, 30, 300, 120), "x on a subgrid", "known", color="blue")
+low_y = plan.box((800, 30, 1040, 120), "y on a subgrid", "known: ordinary stage", color="blue")
+high_x = plan.box((60, 210, 300, 300), "x everywhere", "known", color="blue")
+high_y = plan.box((800, 210, 1040, 300), "y everywhere", "wanted", color="orange", dash=8)
+learn = plan.box((480, 40, 620, 110), "h", "learn here", color="green", size=24)
+apply = plan.box((480, 220, 620, 290), "h", "apply here", color="green", size=24)
+for start, middle, end in ((low_x, learn, low_y), (high_x, apply, high_y)):
+    plan.link(start, middle)
+    plan.link(middle, end)
+plan.link(learn, apply, dash=6)
+plan.show(
+    "Joint upsampling: h is learnt where x and y are both known, on a subgrid, and applied to x "
+    "everywhere, which gives the wanted y everywhere."
+)
 
 # %% [markdown] tags=["notes"]
 # 2 minutes. Guided filters do the same for depth maps: low-resolution depth, high-resolution
@@ -379,7 +395,8 @@ plots.table(
 ladder.picture(lab=12)
 
 # %% [markdown] tags=["notes"]
-# 1 minute. FastFCN stands above PSPNet on these lines: JPU reads c3, an undilated map at 1/8.
+# 1 minute. FastFCN stands above PSPNet on these lines; one reading is that JPU also gets c3,
+# an undilated map at 1/8.
 # U-Net's full resolution is far ahead, at its own price.
 
 # %% [markdown] tags=["slide"]

@@ -187,7 +187,7 @@ r = torch.tensor([-2.0, 2.0])
 a = reverse_attention_mask(o, "simple")
 y = o - a * r
 print("A =", a.numpy().round(4), "  A R =", (a * r).numpy().round(4))
-print("Y =", y.numpy().round(4), "  wins:", int(y.argmax()), "instead of", int(o.argmax()))
+print("Y =", y.numpy().round(4), f"  class {y.argmax()} wins, not {o.argmax()}")
 
 # %% [markdown] tags=["notes"]
 # 3 minutes. Do it at the board. O prefers class 1 by 0.2 and is weak; R says firmly "not 1". The
