@@ -9,8 +9,10 @@ from typing import Any
 
 __all__ = ["findings"]
 
+# No preload: it fetches style sheets again, which a browser refuses where pages are files.
 _RUN = """async (selector) => {
-  const found = await axe.run(selector ?? document, { runOnly: ['wcag2a', 'wcag2aa'] });
+  const rules = { runOnly: ['wcag2a', 'wcag2aa'], preload: false };
+  const found = await axe.run(selector ?? document, rules);
   return found.violations
     .filter(v => ['serious', 'critical'].includes(v.impact))
     .flatMap(v => v.nodes.map(n => `${v.id}: ${n.target.join(' ')}: ${n.html.slice(0, 120)}`));
