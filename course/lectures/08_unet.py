@@ -353,6 +353,7 @@ picture
 
 # %%
 scene = data.cells(1, 64, seed=3)
+assert scene.instances is not None
 truth = scene.instances[0]
 mask = (truth > 0).long()
 closed = -F.max_pool2d(-F.max_pool2d(mask[None].float(), 3, 1, 1), 3, 1, 1)[0].long()

@@ -135,7 +135,7 @@ with plots.canvas(width=11, height=4.4) as (figure, (axis,)):
     axis.bar(
         at, new, bottom=old, color=ORANGE, alpha=0.6, ec=ORANGE, hatch="//", label="made by it"
     )
-    for k in at:
+    for k in range(11):
         axis.text(k, stacks[k] + 15, f"{stacks[k]}", ha="center", fontsize=13)
     axis.set(ylabel="maps", ylim=(0, 1230), xlabel="layers of the block, and size for 224 × 224")
     axis.set_xticks(at, [f"{n}\n{s}" for n, s in zip(layers, sides)], fontsize=13)
