@@ -137,8 +137,8 @@ with plots.canvas(width=7, height=3.1) as (figure, (axis,)):
     for (i, j), count in np.ndenumerate(h.numpy()):
         axis.text(j, i, f"{count}", ha="center", va="center", fontsize=24)
     for k in range(2):
-        axis.text(1.65, k, f"row: {int(h[k].sum())}", va="center", fontsize=16)
-        axis.text(k, 1.8, f"column: {int(h[:, k].sum())}", ha="center", fontsize=16)
+        axis.text(1.65, k, f"Σ {int(h[k].sum())}", va="center", fontsize=16)
+        axis.text(k, 1.8, f"Σ {int(h[:, k].sum())}", ha="center", fontsize=16)
     axis.set_xticks(range(2), ["road", "sidewalk"], fontsize=16)
     axis.set_yticks(range(2), ["road", "sidewalk"], fontsize=16)
     axis.xaxis.tick_top()
