@@ -76,7 +76,7 @@ with plots.canvas(width=10, height=4.2) as (figure, (axis,)):
     axis.legend(loc="lower right")
     said = ", ".join(f"{s} {p} and {d}" for s, p, d in zip(systems, passes, decisions))
     picture = plots.render(figure, f"Passes of the convolutions and boxes judged: {said}.")
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. The sliding window: 64 × 64 pixels, steps of 8, four scales, counted here by
@@ -101,7 +101,7 @@ with plots.canvas(width=6, height=4.4) as (figure, (axis,)):
         axis.plot((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, "o", ms=8, color="white", mec="k")
     said = "; ".join(f"{n} in row {r}, column {c}" for n, (r, c) in zip(thing_names, cells))
     picture = plots.render(figure, f"A photograph under 7 × 7 cells. Centres: {said}.")
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Three objects, three tinted cells; the other 46 cells answer "nothing here". The
@@ -130,7 +130,7 @@ with plots.canvas(width=11, height=3.6) as (figure, (axis,)):
         f"confidence, then one probability for each of {C} classes. "
         f"{S} × {S} cells hold {S * S * (5 * B + C)} numbers.",
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # One minute. $S = 7$, $B = 2$, $C = 20$ are the paper's numbers for PASCAL VOC: 98 boxes in all.
@@ -163,7 +163,7 @@ with plots.canvas(1, 2, width=9, height=4.0) as (figure, (axis, words)):
     for i, line in enumerate(lines):
         words.text(0, 0.92 - 0.155 * i, line, fontsize=18, weight="bold" if i > 1 else None)
     picture = plots.render(figure, f"Writing a box into the grid. {'; '.join(lines)}.")
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. The centre (20, 45) lies on the left edge of the middle cell, so $x = 0$ exactly.
@@ -262,7 +262,7 @@ with plots.canvas(1, 2, width=9, height=4.0) as (figure, (axis, words)):
         f"An object and two boxes of its cell with IoU {overlap[0]:.2f} and {overlap[1]:.2f}; "
         f"box {int(chosen) + 1} is responsible.",
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Only the responsible box is pulled towards the object; the other one is told to be
@@ -434,7 +434,7 @@ with plots.canvas(1, 2, width=10, height=4.6) as (figure, (before, after)):
     picture = plots.render(
         figure, f"{len(found)} decoded boxes; after threshold and suppression: {names}."
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Left: all 98 boxes from `yolo.decode_grid`; right: those above 0.3 after NMS per

@@ -87,7 +87,7 @@ with plots.canvas(2, 4, width=10, height=4.6) as (figure, axes):
         f"The windows of two pixels, one of a {names[1]} and one of a {names[2]}, with sides of "
         f"{', '.join(map(str, sides))} pixels: nearly the same grey, different shapes around.",
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Reveal from left to right and let the audience vote: disc or line? With one pixel
@@ -116,7 +116,7 @@ with plots.canvas(1, 4, width=11, height=3.2) as (figure, axes):
         axis.set_title(f"→ {names[label]}", fontsize=17)
     said = ", ".join(f"({y}, {x}) → {name}" for (y, x), name in zip(spots, names))
     picture = plots.render(figure, f"An image and the 19 × 19 windows of three pixels: {said}.")
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Training: choose pixels, cut their windows, classify; balance the classes, because
@@ -147,7 +147,7 @@ with plots.canvas(1, 2, width=9.5, height=4.4) as (figure, axes):
         "A photograph of 192 × 192 pixels and the same mirrored by 47 pixels to "
         f"{wide.shape[-2]} × {wide.shape[-1]}; the 95 × 95 window of the first pixel is full.",
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # One minute. An odd window of 95 leaves 47 pixels on every side; 512 becomes 606. Mirror on the
@@ -275,7 +275,7 @@ with plots.canvas(1, 4, width=11, height=3.2) as (figure, axes):
         f"An image, the outputs of {scanned.numel()} runs, of one pass, and their difference: "
         f"values from {low:.3f} to {high:.3f}, difference at most {gap:.0e}.",
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Untrained weights on purpose: the identity holds for any weights. 1600 runs of a
@@ -339,7 +339,7 @@ with plots.canvas(width=10, height=3.8) as (figure, (axis,)):
                       weight="bold")  # fmt: skip
     said = ", ".join(f"{name} {value / 1e9:,.1f} billion" for name, value in work.items())
     picture = plots.render(figure, f"Multiply-accumulates of N4 on 512 × 512 pixels: {said}.")
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. Counted by `geometry.count_macs`, not timed. Labelling only every 16th pixel saves
@@ -410,7 +410,7 @@ with plots.canvas(2, 3, width=9, height=4.6) as (figure, axes):
         f"Answers window by window and in one pass. Without padding they differ by {gaps[0]:.1g} "
         f"at most, with padding 2 in the first convolution by {gaps[2]:.1g}.",
     )
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. A window that is cut out sees zeros where the image goes on; the pass sees the
@@ -519,7 +519,7 @@ with plots.canvas(1, 2, width=10, height=4.5) as (figure, (left, right)):
         f"pool{i + 1} sees {e.size} on a grid of {m}" for i, (e, m) in enumerate(zip(ends, maps))
     )
     picture = plots.render(figure, f"VGG16 on 224 × 224 pixels: {said}.")
-picture
+picture.show()
 
 # %% [markdown] tags=["notes"]
 # Two minutes. From edges over textures to parts: a compact description of what is there. The five
