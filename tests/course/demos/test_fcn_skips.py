@@ -131,11 +131,18 @@ def test_the_file_can_be_written_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_training_gives_the_stored_scores(tmp_path):
+def test_the_whole_training_gives_networks_as_good_as_the_stored_one(tmp_path):
+    """Rounding differs between machines and grows over 600 steps: compare quality, not bits."""
     file = tmp_path / "again.npz"
     maker.store(maker.train(), file)
-    with np.load(file) as again, np.load(demo.STORED) as stored:
-        for key in ("A_32", "A_16", "A_8", "B_32", "B_16", "B_8"):
-            a, b = again[key].astype(float), stored[key].astype(float)
-            # Not the same bits on every machine; the same classes nearly everywhere.
-            assert (a.argmax(0) == b.argmax(0)).mean() > 0.9
+    with np.load(file) as again:
+        for name in NAMES:
+            shown = demo.scene(name)
+            s32, s16, s8 = (again[f"{name}_{s}"].astype(float) for s in demo.STRIDES)
+            at16 = [demo.enlarge(s32, 2), demo.enlarge(s32, 2) + s16]
+            coarse, middle = (demo.enlarge(demo.enlarge(s, 2), 8) for s in at16)
+            fine = demo.enlarge(demo.enlarge(at16[1], 2) + s8, 8)
+            for weights, scores in zip(NETS, (coarse, middle, fine)):
+                stored = demo.judge(demo.segment(name, weights), shown.truth, shown.band)
+                remade = demo.judge(scores.argmax(0), shown.truth, shown.band)
+                assert remade.mean_iou == pytest.approx(stored.mean_iou, abs=0.15)
