@@ -162,7 +162,7 @@ class Picture:
         x0, y0, x1, y1 = (float(v) * _SCALE for v in box)
         if x1 <= x0 or y1 <= y0:
             return
-        corners = (x0, y0, x1 - 1, y1 - 1)
+        corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
         if fill is not None:
             paint = self.color(fill, alpha)
             self._pen.rounded_rectangle(corners, radius * _SCALE, fill=paint)

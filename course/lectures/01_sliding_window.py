@@ -393,7 +393,9 @@ with torch.no_grad():
         gaps[name] = (whole[:, :n, :n] - single).abs().amax(0)
 with plots.canvas(1, 2, width=10.4, height=3.9) as (figure, axes):
     for axis, (name, gap) in zip(axes, gaps.items(), strict=True):
-        gaps_drawn = axis.imshow(gap, cmap="cividis", vmin=0, vmax=float(gaps["zeros in each"].max()))
+        gaps_drawn = axis.imshow(
+            gap, cmap="cividis", vmin=0, vmax=float(gaps["zeros in each"].max())
+        )
         axis.set_title(f"{name}: at most {float(gap.max()):.1g}", fontsize=15)
         axis.set_axis_off()
     figure.colorbar(gaps_drawn, ax=axes, label="largest difference of a score")

@@ -95,7 +95,7 @@ def store(sums: Sums, file: Path = FILE) -> None:
         with torch.no_grad():
             for stride, scores in zip((32, 16, 8), sums.maps(image[None])):
                 arrays[f"{name}_{stride}"] = scores[0].numpy().astype(np.float16)
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":
