@@ -236,7 +236,7 @@ with plots.canvas(2, 2, width=9.4, height=5.0) as (figure, axes):
     ).show()
 
 # %% [markdown] tags=["fragment"]
-# Poolings and averages keep the *what*. Segmentation needs the *where* as well, at full resolution.
+# Averages keep the *what*; segmentation also needs the *where*.
 
 # %% [markdown] tags=["notes"]
 # Four minutes. The map of one feature: bright where it sees wool. A classifier averages it, and
