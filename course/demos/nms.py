@@ -81,11 +81,10 @@ def suppress(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> dict[int,
     >>> [(i, fate.kept, fate.by) for i, fate in fates.items()]
     [(1, True, -1), (0, False, 1), (2, True, -1)]
     """
-    values = np.asarray(scores, float)
     iou = overlaps(boxes)
     kept: list[int] = []
     fates: dict[int, Fate] = {}
-    for i in np.argsort(-values, kind="stable").tolist():
+    for i in np.argsort(-np.asarray(scores, float), kind="stable").tolist():
         most = max(kept, key=lambda j: iou[i, j], default=-1)
         overlap = float(iou[i, most]) if kept else 0.0
         removed = overlap > threshold
@@ -114,10 +113,8 @@ def found(fates: dict[int, Fate]) -> list[int]:
     >>> found(suppress(*detections(160), 0.5))
     [1, 1, 1]
     """
-    counts = [0, 0, 0]
-    for i, fate in fates.items():
-        counts[DETECTIONS[i][0]] += fate.kept
-    return counts
+    seen = [DETECTIONS[i][0] for i, fate in fates.items() if fate.kept]
+    return [seen.count(animal) for animal in range(3)]
 
 
 def draw(state: dict[str, Any], sheet: Picture) -> str:
@@ -151,11 +148,10 @@ def _draw_scene(
         place = AREA.place_box(boxes[i])
         color, width, dash = _look(i, done)
         sheet.rect(place, outline=color, width=width + 1.5 * (i == latest), dash=dash)
-    for i, box in enumerate(boxes):
-        if i in done and done[i].kept:
-            _tag(sheet, AREA.place(box[0], box[1]), i, done)
-    if latest >= 0 and not done[latest].kept:
-        _tag(sheet, AREA.place(boxes[latest][0], boxes[latest][1]), latest, done)
+    for i in (i for i in done if done[i].kept or i == latest):
+        x, y = AREA.place(boxes[i][0], boxes[i][1])
+        sheet.rect((x, y, x + 24, y + 24), fill=_look(i, done)[0])
+        sheet.text((x + 12, y + 12), NAMES[i], size=17, color="paper", anchor="mm", bold=True)
 
 
 def _look(i: int, done: dict[int, Fate]) -> tuple[str, float, float]:
@@ -165,16 +161,8 @@ def _look(i: int, done: dict[int, Fate]) -> tuple[str, float, float]:
     return ("blue", 4, 0) if done[i].kept else ("vermilion", 1.5, 5)
 
 
-def _tag(sheet: Picture, place: Sequence[float], i: int, done: dict[int, Fate]) -> None:
-    x, y = place
-    color = _look(i, done)[0]
-    sheet.rect((x, y, x + 24, y + 24), fill=color)
-    sheet.text((x + 12, y + 12), NAMES[i], size=17, color="paper", anchor="mm", bold=True)
-
-
 def _draw_sheep(sheet: Picture, box: Sequence[float]) -> None:
-    x0, y0, x1, y1 = box
-    w, h = x1 - x0, y1 - y0
+    x0, y0, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
 
     def at(x: float, y: float) -> tuple[float, float]:
         return (x0 + x * w, y0 + y * h)
@@ -197,15 +185,12 @@ def _draw_list(sheet: Picture, scores: list[float], done: dict[int, Fate], lates
     lanes = {by: n for n, by in enumerate(sorted({f.by for f in done.values() if f.by >= 0}))}
     for i, score in enumerate(scores):
         y = top + (i + 0.5) * ROW
-        color = _look(i, done)[0]
+        color, fate = _look(i, done)[0], done.get(i)
         if i == latest:
             sheet.rect((left - 8, y - ROW / 2, 944, y + ROW / 2), fill="panel", radius=6)
         sheet.text((left, y), NAMES[i], size=18, bold=True, color=color)
         sheet.text((left + 28, y), f"{score:.2f}", size=18)
-        fate = done.get(i)
-        words = "waits"
-        if fate is not None:
-            words = "kept" if fate.kept else f"IoU {fate.overlap:.2f}"
+        words = "waits" if fate is None else "kept" if fate.kept else f"IoU {fate.overlap:.2f}"
         sheet.text((left + 88, y), words, size=18, color=color, bold=bool(fate and fate.kept))
     for i, fate in done.items():
         if fate.by >= 0:

@@ -213,19 +213,21 @@ def wool(picture):
 
 
 moved = flock(shift=0.27)
-with plots.canvas(1, 4, width=11, height=2.9) as (figure, axes):
+with plots.canvas(2, 2, width=9.4, height=5.0) as (figure, axes):
     where, content = [], []
-    for axis, picture in ((axes[0], scene), (axes[2], moved)):
-        panel(axis, "the picture", picture.image.permute(1, 2, 0))
-    for axis, picture in ((axes[1], scene), (axes[3], moved)):
+    for row, picture in enumerate((scene, moved)):
+        panel(
+            axes[2 * row], ("the picture", "the flock moves")[row], picture.image.permute(1, 2, 0)
+        )
         found = wool(picture)
         content.append(float(found.mean()))
         columns = torch.arange(width, dtype=torch.float32)
         where.append(float((found.sum(0) * columns).sum() / found.sum()))
-        axis.imshow(found, cmap="cividis", vmin=0, vmax=1)
-        axis.set_axis_off()
-        axis.axvline(where[-1], color="white", lw=2.5, ls="--")
-        axis.set_title(f"mean {content[-1]:.3f}, at x = {where[-1]:.0f}", fontsize=15)
+        axes[2 * row + 1].imshow(found, cmap="cividis", vmin=0, vmax=1)
+        axes[2 * row + 1].set_axis_off()
+        axes[2 * row + 1].axvline(where[-1], color="white", lw=2.5, ls="--")
+        said = f"wool: mean {content[-1]:.3f}, at x = {where[-1]:.0f}"
+        axes[2 * row + 1].set_title(said, fontsize=15)
     plots.render(
         figure,
         "A feature map that answers to wool, before and after the flock moves to the right: its "
@@ -234,7 +236,7 @@ with plots.canvas(1, 4, width=11, height=2.9) as (figure, axes):
     ).show()
 
 # %% [markdown] tags=["fragment"]
-# Poolings and averages keep the *what*. Segmentation needs the *where* as well, at full resolution.
+# Averages keep the *what*; segmentation also needs the *where*.
 
 # %% [markdown] tags=["notes"]
 # Four minutes. The map of one feature: bright where it sees wool. A classifier averages it, and

@@ -163,17 +163,20 @@ demos.show("sliding_window")
 
 # %%
 pyramid = windows.image_pyramid(scene.image, 0.75, 64)
-with plots.canvas(1, len(pyramid), width=10.8, height=3.6) as (figure, axes):
-    for i, (axis, level) in enumerate(zip(axes, pyramid, strict=True)):
+with plots.canvas(width=10.8, height=3.5) as (figure, (axis,)):
+    edge = 0.0
+    for i, level in enumerate(pyramid):
         h, w = level.image.shape[1:]
-        panel(axis, f"{h} × {w}", level.image.permute(1, 2, 0))
-        axis.set(xlim=(0, width), ylim=(height, 0))
-        number = 0 if i == 0 else 2
-        down, right = level.factors
-        x0, y0, x1, y1 = scene.boxes[number].tolist()
-        x, y = (x0 + x1) / 2 / right - 32, (y0 + y1) / 2 / down - 32
-        if i < 2:
+        axis.imshow(level.image.permute(1, 2, 0), extent=(edge, edge + w, h, 0))
+        axis.text(edge + w / 2, -4, f"{h} × {w}", fontsize=16, ha="center", va="bottom")
+        if i < 2:  # here one of the sheep fits the window
+            down, right = level.factors
+            x0, y0, x1, y1 = scene.boxes[(0, 2)[i]].tolist()
+            x, y = edge + (x0 + x1) / 2 / right - 32, (y0 + y1) / 2 / down - 32
             frame(axis, (x, y, x + 64, y + 64), VERMILION)
+        edge += w + 12
+    axis.set(xlim=(0, edge), ylim=(height + 1, -26), aspect="equal")
+    axis.set_axis_off()
     plots.render(
         figure,
         f"The picture at {len(pyramid)} sizes, each 0.75 of the one before, all drawn to one "
@@ -270,12 +273,14 @@ for level, scored in enumerate(scanner.scan(12, 3, 0.7)):
         overlaps.append(stepper.overlaps([box, *truth.tolist()])[0, 1:].max())
 disc = torch.tensor(overlaps) >= 0.4
 hardest = windows.hard_negatives(torch.tensor(scores), disc.long(), 6).tolist()
-with plots.canvas(1, 7, width=10.8, height=2.6) as (figure, axes):
+with plots.canvas(2, 4, width=10.8, height=4.4) as (figure, axes):
     panel(axes[0], "the scene", scanner.scene(), cmap="gray", vmin=0, vmax=1)
-    for axis, i in zip(axes[1:], hardest, strict=True):
+    axes[4].set_axis_off()
+    for k, i in enumerate(hardest):
         x0, y0, x1, y1 = (round(v) for v in crops[i])
         frame(axes[0], crops[i], VERMILION, lw=2)
-        panel(axis, f"{scores[i]:.2f}", scanner.scene()[y0:y1, x0:x1], cmap="gray", vmin=0, vmax=1)
+        crop = scanner.scene()[y0:y1, x0:x1]
+        panel(axes[1 + k + (k > 2)], f"score {scores[i]:.2f}", crop, cmap="gray", vmin=0, vmax=1)
     plots.render(
         figure,
         f"Of {int((~disc).sum())} windows without a disc the six with the highest scores: "
