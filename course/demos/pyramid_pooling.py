@@ -120,8 +120,9 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
         _draw_level(sheet, b, pool(values, b), box, b in active)
     _draw_votes(sheet, found, active, evidence)
     good = answer == truth
+    color = {"boat": "blue", "car": "vermilion", "?": "ink"}[answer]
     sheet.text((500, 418), "answer", size=18, color="muted")
-    sheet.text((500, 452), answer, size=34, bold=True, color=_color(evidence))
+    sheet.text((500, 452), answer, size=34, bold=True, color=color)
     word = "right" if good else "cannot tell" if answer == "?" else "wrong"
     mark = {"right": "✓ right", "wrong": "✗ wrong"}.get(word, word)
     sheet.text((636, 452), f"{mark}: it is a {truth}", size=22, bold=not good)
@@ -131,10 +132,6 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     return f"Evidence at the object: {told}; mean {evidence:+.2f}. Answer {answer}, {word}." + (
         f" It is a {truth}." if not good else ""
     )
-
-
-def _color(evidence: float) -> str:
-    return {"boat": "blue", "car": "vermilion", "?": "ink"}[name_of(evidence)]
 
 
 def _draw_scene(
