@@ -128,7 +128,7 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     sheet.text((636, 452), f"{mark}: it is a {truth}", size=22, bold=not good)
     told = ", ".join(f"{b}×{b} {found[b]:+.2f}" for b in active)
     if not active:
-        return f"No pyramid: the network sees only fog and cannot tell. It is a {truth}."
+        return f"0 levels: the network sees the object and fog and cannot tell. It is a {truth}."
     return f"Evidence at the object: {told}; mean {evidence:+.2f}. Answer {answer}, {word}." + (
         f" It is a {truth}." if not good else ""
     )
