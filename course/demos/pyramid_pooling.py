@@ -194,7 +194,7 @@ def _draw_votes(
             sheet.text((456, y), "off", size=17, color="muted", anchor="rm")
             continue
         end = middle + reach * value
-        side = (min(end, middle), y - 8, max(end, middle), y + 8)
+        side = (min(end, middle - 1), y - 8, max(end, middle + 1), y + 8)  # zero shows as a line
         hatch = "-" if value > 0 else ""
         color = "blue" if value > 0 else "vermilion"
         sheet.rect(side, fill=color, hatch=hatch)
