@@ -131,25 +131,24 @@ def maps(rate: int, layers: int) -> Maps:
 
 def draw(state: dict[str, Any], sheet: Picture) -> str:
     """The map with its subgrids and taps, a row of the results, and what encoders cost."""
-    mode, rate, pixel = state["mode"], int(state["rate"]), state["pixel"]
-    layers = state["layers"]
-    found = maps(rate, layers)
+    mode, rate, layers = state["mode"], int(state["rate"]), state["layers"]
+    pixel, found = state["pixel"], maps(rate, layers)
     _draw_map(sheet, mode, rate, pixel)
     _draw_row(sheet, mode, rate, pixel[1], pixel[0], found)
     _draw_costs(sheet, mode, state["net"])
-    part, count = (16 // rate) ** 2, 256 if mode == DILATED else (16 // rate) ** 2
-    told = f"Rate {rate}: {count} of 256 positions computed, {9 * count * layers} "
-    told += "multiply-accumulates per pair of channels"
-    told += ", and 2304 more for h. " if mode == JOINT else ". "
+    part = (16 // rate) ** 2
+    count = 256 if mode == DILATED else part
+    told = f"Rate {rate}: {count} of 256 positions computed, {9 * count * layers} multiply-"
+    told += "accumulates per pair of channels" + ", and 2304 for h. " * (mode == JOINT)
+    cost = f" {state['net']}: {encoder_costs(state['net'])[MODES.index(mode)]:.1f} billion."
     if mode == DILATED:
-        return told + f"The {rate * rate} subgrids of {part} positions never mix."
+        return told + f" on {rate * rate} subgrids that never mix." + cost
     if mode == STRIDE:
         error = found.error(found.interpolated)
-        return told + f"Interpolated between them, the result is off by {error:.2f} of its spread."
-    error = found.error(found.joint)
+        return told + f". Interpolated, the result is off by {error:.2f} of its spread." + cost
     exact = f"{part} known values give the ten numbers of h"
     why = exact if layers == 1 else "one convolution cannot be two with a ReLU between"
-    return told + f"Joint upsampling is off by {error:.2f} of the spread: {why}."
+    return told + f"It is off by {found.error(found.joint):.2f} of the spread: {why}." + cost
 
 
 def _draw_map(sheet: Picture, mode: str, rate: int, pixel: tuple[int, int]) -> None:
@@ -171,12 +170,12 @@ def _draw_map(sheet: Picture, mode: str, rate: int, pixel: tuple[int, int]) -> N
         sheet.line([AREA.place(px + 0.5, py + 0.5), AREA.place(x + 0.5, y + 0.5)], "orange", 2)
         sheet.rect(AREA.place_box((x, y, x + 1, y + 1)), outline="orange", width=4)
     sheet.rect(AREA.place_box((px, py, px + 1, py + 1)), outline="ink", width=4)
-    legend = {
-        DILATED: "■ computed; dark: the pixel's own subgrid",
-        STRIDE: "■ computed; the rest is interpolated",
-        JOINT: "■ computed   ○ from x, by the learnt h",
-    }
-    sheet.text((24, 420), legend[mode], size=17)
+    legend = (
+        "; dark: the pixel's own subgrid",
+        "; the rest is interpolated",
+        "   ○ h applied to x",
+    )
+    sheet.text((24, 420), "■ computed" + legend[MODES.index(mode)], size=17)
     what = "what the interpolation reads" if mode == STRIDE else "the taps of the chosen pixel"
     sheet.text((24, 450), f"orange: {what}", size=17, color="muted")
 
@@ -216,21 +215,18 @@ def _draw_row(sheet: Picture, mode: str, rate: int, row: int, column: int, found
         x += sheet.text_width(name, size=17, bold=True) + 22
 
 
+def encoder_costs(net: str) -> tuple[float, float, float]:
+    """Billion multiply-accumulates: dilated, with stride 32, with stride 32 and JPU."""
+    dilated, plain = (backbone_macs(DEPTHS[net], stride) / 1e9 for stride in (8, 32))
+    return dilated, plain, plain + jpu_macs() / 1e9
+
+
 def _draw_costs(sheet: Picture, mode: str, net: str) -> None:
     sheet.text((410, 340), f"{net}, 512 × 512: billion MACs", size=20, bold=True)
-    dilated, plain = (backbone_macs(DEPTHS[net], stride) for stride in (8, 32))
-    values = [dilated, plain, plain + jpu_macs()]
-    names = ("dilated", "stride 32", "stride 32 + JPU")
-    bars(
-        sheet,
-        (400, 358, 950, 470),
-        names,
-        [v / 1e9 for v in values],
-        high=180,
-        colors=["blue" if m == mode else "faint" for m in MODES],
-        form="{:.1f}",
-        name_width=160,
-    )
+    names, box = ("dilated", "stride 32", "stride 32 + JPU"), (400, 358, 950, 470)
+    colors = ["blue" if m == mode else "faint" for m in MODES]
+    look = {"high": 180, "colors": colors, "form": "{:.1f}", "name_width": 160}
+    bars(sheet, box, names, encoder_costs(net), **look)
 
 
 DEMO = Demo(

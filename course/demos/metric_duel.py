@@ -189,18 +189,12 @@ def _draw_pixels(sheet: Picture, pred: Mask, target: Mask) -> None:
 
 def _draw_counts(sheet: Picture, counts: Counts) -> None:
     tp, fp, fn, tn = counts
-    parts = (
-        (f"found {tp}", "blue", ""),
-        (f"invented {fp}", "vermilion", "+"),
-        (f"missed {fn}", "panel", "−"),
-        (f"background {tn}", "panel", ""),
-    )
-    for i, (words, color, sign) in enumerate(parts):
+    words = (f"TP found {tp}", f"FP invented {fp}", f"FN missed {fn}", f"TN background {tn}")
+    for i, (color, sign) in enumerate(zip(("blue", "vermilion", "panel", "panel"), " +− ")):
         x, y = 24 + 190 * (i % 2), 448 + 28 * (i // 2)
         sheet.rect((x, y - 10, x + 20, y + 10), fill=color, alpha=0.6, outline="muted")
         sheet.text((x + 10, y), sign, size=18, bold=True, anchor="mm")
-        name = ("TP", "FP", "FN", "TN")[i]
-        sheet.text((x + 28, y), f"{name} {words}", size=17)
+        sheet.text((x + 28, y), words[i], size=17)
 
 
 def _draw_scores(sheet: Picture, found: Scores, tolerance: int) -> None:
@@ -218,12 +212,11 @@ def _draw_scores(sheet: Picture, found: Scores, tolerance: int) -> None:
     )
     known = {name: value for name, value in zip(names, found) if not np.isnan(value)}
     best, worst = (pick(known, key=known.__getitem__) for pick in (max, min))
-    agree = known[best] - known[worst] < 0.005
-    for word, name, y in (("Kindest", best, 386), ("Harshest", worst, 416)):
-        verdict = f"{word}: {name} {known[name]:.2f}"
-        sheet.text((440, y), "All agree" if agree else verdict, size=20, bold=True)
-        if agree:
-            break
+    verdicts = [f"Kindest: {best} {known[best]:.2f}", f"Harshest: {worst} {known[worst]:.2f}"]
+    if known[best] - known[worst] < 0.005:
+        verdicts = ["All agree"]
+    for i, verdict in enumerate(verdicts):
+        sheet.text((440, 386 + 30 * i), verdict, size=20, bold=True)
     sheet.text((440, 452), "IoU, Dice and boundary F are those of the object;", size=17)
     sheet.text((440, 478), "mean IoU is over object and background.", size=17)
 

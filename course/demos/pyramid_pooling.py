@@ -120,21 +120,18 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
         _draw_level(sheet, b, pool(values, b), box, b in active)
     _draw_votes(sheet, found, active, evidence)
     good = answer == truth
+    color = {"boat": "blue", "car": "vermilion", "?": "ink"}[answer]
     sheet.text((500, 418), "answer", size=18, color="muted")
-    sheet.text((500, 452), answer, size=34, bold=True, color=_color(evidence))
+    sheet.text((500, 452), answer, size=34, bold=True, color=color)
     word = "right" if good else "cannot tell" if answer == "?" else "wrong"
     mark = {"right": "✓ right", "wrong": "✗ wrong"}.get(word, word)
     sheet.text((636, 452), f"{mark}: it is a {truth}", size=22, bold=not good)
     told = ", ".join(f"{b}×{b} {found[b]:+.2f}" for b in active)
     if not active:
-        return f"No pyramid: the network sees only fog and cannot tell. It is a {truth}."
+        return f"0 levels: the network sees the object and fog and cannot tell. It is a {truth}."
     return f"Evidence at the object: {told}; mean {evidence:+.2f}. Answer {answer}, {word}." + (
         f" It is a {truth}." if not good else ""
     )
-
-
-def _color(evidence: float) -> str:
-    return {"boat": "blue", "car": "vermilion", "?": "ink"}[name_of(evidence)]
 
 
 def _draw_scene(
@@ -197,7 +194,7 @@ def _draw_votes(
             sheet.text((456, y), "off", size=17, color="muted", anchor="rm")
             continue
         end = middle + reach * value
-        side = (min(end, middle), y - 8, max(end, middle), y + 8)
+        side = (min(end, middle - 1), y - 8, max(end, middle + 1), y + 8)  # zero shows as a line
         hatch = "-" if value > 0 else ""
         color = "blue" if value > 0 else "vermilion"
         sheet.rect(side, fill=color, hatch=hatch)

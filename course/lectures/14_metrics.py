@@ -213,7 +213,8 @@ print(f"mean over the images:    {sum(each) / 2:.3f}")
 print(f"over the data set:       {metrics.iou(first + second)[1]:.3f}")
 
 absent = metrics.iou(torch.tensor([[9, 0, 0], [1, 5, 0], [0, 0, 0]]))
-print("class 2 occurs nowhere: ", absent.numpy().round(3), absent.nanmean().numpy().round(3))
+print("class 2 occurs nowhere: ", absent.numpy().round(3))
+print(f"mean of those that occur: {absent.nanmean():.3f}")
 
 # %% [markdown] tags=["notes"]
 # 3 minutes. One pixel in the second image halves the first number. Papers accumulate the confusion

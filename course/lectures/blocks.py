@@ -110,7 +110,7 @@ class Blocks:
         else:
             raise ValueError(f"no arrow goes from {a} to {b}: the second must lie right or outside")
         self.sheet.line(path[:-1], color, 2.5, dash=dash)
-        self.sheet.arrow(path[-2], path[-1], color, 2.5, head=13)
+        self.sheet.arrow(path[-2], path[-1], color, 2.5, head=13, dash=dash)
 
     def show(self, alt: str) -> plots.Picture:
         """The diagram with its description, to stand last in a cell."""

@@ -90,6 +90,14 @@ def test_thick_fog_blinds_the_finest_bins():
     assert abs(found[6]) < 0.01 < 0.3 < min(found[1], found[2], found[3])
 
 
+def test_evidence_of_almost_nothing_is_drawn():
+    """A bar narrower than a pixel: thick fog in the corner of the shore."""
+    for x in (0, 14, 30):
+        for fog in (0, 6):
+            image, _ = demos.frame("pyramid_pooling", object=((x, 0, x + 6, 4),), fog=fog)
+            assert image.shape == (480, 960, 3)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"fog": 7}, {"scene": "desert"}, {"object": ((33, 0, 39, 4),)}, {"bin1": 1}]
 )
