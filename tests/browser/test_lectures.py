@@ -6,17 +6,21 @@ slides are kept in `test-artefacts/slides/`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
+from course import lectures as library
 from course.lectures.build import build
 from course.lectures.catalogue import Lecture, lectures
 from course.lectures.pdf import find_chromium
 from tests.browser.accessibility import findings
-from tests.browser.conftest import ARTEFACTS
+from tests.browser.conftest import ARTEFACTS, ROOT, LabServer
+from tests.browser.notebook import Notebook
 from tests.course.lectures.small import lecture as small_lecture
 
 # What sticks out of the place of the words, in pixels of the slide: below is the foot.
@@ -237,3 +241,38 @@ def test_the_pdf_has_a_page_per_slide(small: Path) -> None:
     assert pdf.startswith(b"%PDF-")
     assert len(pdf) > 30_000, "letters and a picture"
     assert "11_small.pdf" in (small.parent / "index.html").read_text(encoding="utf-8")
+
+
+def test_in_jupyterlab_links_open_the_lab_and_the_line(lab_server: LabServer, page: Any) -> None:
+    root = lab_server.folder / "checkout"
+    shutil.copytree(ROOT / "course", root / "course", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "labs" / "11_pspnet", root / "labs" / "11_pspnet")
+    (root / "lectures").mkdir()
+    cell = f"import sys\nsys.path.insert(0, {str(root)!r})\n"
+    cell += "from course import lectures\nlectures.links(11)"
+    notebook = small_lecture(root).notebook()  # with the name of its kernel
+    notebook.cells = [nbformat.v4.new_code_cell(cell)]
+    nbformat.write(notebook, root / "lectures" / "links.ipynb")
+    opened = Notebook(page, lab_server.open("checkout/lectures/links.ipynb", "links"))
+    opened.run_all()
+    assert opened.errors() == []
+    page.screenshot(path=str(ARTEFACTS / "lecture-links.png"))
+    links = page.locator(".course-links")
+    links.get_by_role("link", name="PyramidPooling").click()
+    place = next(p for p in library.links(11).places if p.name == "PyramidPooling")
+    page.wait_for_function(
+        """line => {
+          const widget = window.jupyterapp.shell.currentWidget;
+          return widget?.context?.path.endsWith('pspnet.py')
+            && widget.content.editor?.getCursorPosition().line === line;
+        }""",
+        arg=place.line - 1,
+        timeout=60_000,
+    )
+    page.get_by_role("tab", name="links.ipynb").click()
+    links.get_by_role("link", name="11 · PSPNet").click()
+    page.wait_for_function(
+        "name => jupyterapp.shell.currentWidget?.context?.path.endsWith(name)",
+        arg="labs/11_pspnet/11_pspnet.ipynb",
+        timeout=60_000,
+    )
