@@ -1,13 +1,13 @@
 """Make what an exercise forbids unusable in this process, whatever name it is reached by.
 
-Three layers, because a student's code lives in the same process:
+Four layers, because a student's code lives in the same process:
 
 1. *Python functions* lose their code. All that shares the function object (another import name, a
    default argument, a partial, a class attribute, `sys.modules`) meets the stub.
 2. *Operations of torch* are overridden in its dispatcher, below every Python name they have.
 3. An *audit hook*, which Python offers no way to remove, refuses to load or read the forbidden
-   files again, to give a function other code, to list the interpreter's objects, and to start
-   other programs.
+   files again, to give a function other code, and to list the interpreter's objects.
+4. The kernel starts no other program for this process or its forks, which all carry the block.
 
 A stub notes the student's line and raises `Forbidden`. Whoever blocks before any line of a student
 has run leaves nothing that could have been kept; see `autograder.judge.plain` for when that is due.
@@ -15,6 +15,7 @@ has run leaves nothing that could have been kept; see `autograder.judge.plain` f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.machinery
@@ -28,6 +29,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
 from autograder.judge.native import block_operations
+from autograder.sandbox import kernel, seccomp
 
 __all__ = ["Block", "Forbidden"]
 
@@ -268,4 +270,9 @@ def _guard(files: tuple[str, ...]) -> None:
         elif event == "object.__setattr__" and args[1] == "__code__":
             raise Forbidden("functions keep their code in this exercise")
 
+    # A fresh Python would know of no block. The kernel sees to it, whatever starts the program: not
+    # all ways to (`_posixsubprocess`, a C call) raise an event. Levels 3 and 2 have such filters.
+    with contextlib.suppress(OSError):
+        kernel.gain_no_privileges()
+        seccomp.no_programs()
     sys.addaudithook(hook)
