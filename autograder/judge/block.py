@@ -15,7 +15,6 @@ has run leaves nothing that could have been kept; see `autograder.judge.plain` f
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.machinery
@@ -28,25 +27,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
+from autograder.judge.hook import Forbidden, close_ways
 from autograder.judge.native import block_operations
-from autograder.sandbox import kernel, seccomp
 
 __all__ = ["Block", "Forbidden"]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_REFUSED_EVENTS = _words("""
-    gc.get_objects gc.get_referrers gc.get_referents sys.setprofile subprocess.Popen os.system
-    os.exec os.spawn os.posix_spawn os.forkpty ctypes.dlsym ctypes.call_function
-    ctypes.string_at
-""")
-
-
-class Forbidden(RuntimeError):
-    """What an exercise asks students to write was called instead."""
 
 
 class Block:
@@ -91,7 +75,7 @@ class Block:
         if builtins:
             self._watch(builtins)
         if new:
-            _guard(tuple(files))
+            close_ways(tuple(files))
 
     def take(self) -> list[list[Any]]:
         """The calls since the last time."""
@@ -236,43 +220,3 @@ def _stub(free: int) -> CodeType:
         warnings.simplefilter("ignore")
         exec(compile("\n".join(lines), "<forbidden>", "exec"), space)
     return space["outer"]().__code__
-
-
-def _guard(files: tuple[str, ...]) -> None:
-    """Install the audit hook; it lives as long as the process."""
-    real, under = os.path.realpath, tuple(f"{file}{os.sep}" for file in files)
-    caches = tuple(str(Path(f).parent / "__pycache__" / f"{Path(f).stem}.") for f in files)
-    names = {p.name for f in files for p in Path(f).rglob("*.py") if p.name != "__init__.py"}
-    refused = _REFUSED_EVENTS
-
-    def inside(path: Any) -> bool:
-        if isinstance(path, bytes):
-            path = os.fsdecode(path)
-        if not isinstance(path, str):
-            return False
-        place = real(path)
-        return (
-            place in files
-            or place.startswith(under)
-            or place.startswith(caches)
-            or (not path.startswith(os.sep) and path.rpartition(os.sep)[2] in names)
-        )
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in refused:
-            raise Forbidden(f"{event} is not available while this exercise is checked")
-        if event == "open" and files:
-            if inside(args[0]):
-                raise Forbidden(f"{args[0]} may not be read in this exercise")
-        elif event == "exec" and files:
-            if inside(getattr(args[0], "co_filename", "")):
-                raise Forbidden("forbidden code may not be run in this exercise")
-        elif event == "object.__setattr__" and args[1] == "__code__":
-            raise Forbidden("functions keep their code in this exercise")
-
-    # A fresh Python would know of no block. The kernel sees to it, whatever starts the program: not
-    # all ways to (`_posixsubprocess`, a C call) raise an event. Levels 3 and 2 have such filters.
-    with contextlib.suppress(OSError):
-        kernel.gain_no_privileges()
-        seccomp.no_programs()
-    sys.addaudithook(hook)
