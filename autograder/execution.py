@@ -7,7 +7,8 @@ another one without a change elsewhere. `autograder.schedule` brings a class thr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from autograder.limits import Limits
@@ -40,15 +41,20 @@ class Outcome:
     Attributes:
         rebuilt: what was run, where the engine that ran it still knows.
         notebook: the executed notebook for the gradebook, None where nothing was executed.
+        talks: grade id of a test cell → what the student's code answered to it, for an engine that
+            can judge a changed test from that.
     """
 
     result: Result
     rebuilt: Rebuilt | None = None
     notebook: Any = None
+    talks: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Engine(Protocol):
     """Where students' code runs. Must be usable from several threads at once.
+
+    `grade` is given `talks` only by an engine whose outcomes have some.
 
     Attributes:
         name: under which results and the command line know it. An engine whose results also depend

@@ -15,6 +15,12 @@ from autograder.sheet import Column, Row, Sheet
 __all__ = ["ClassReport", "HintCount", "QuestionCount", "report_page", "summarise"]
 
 _MOST_HINTS = 12
+_WHERE = {
+    "sandbox L3": "in a sandbox of level 3",
+    "sandbox L2": "in a sandbox of level 2",
+    "sandbox L1": "at level 1: limited, with nothing hidden from students' code",
+    "kernel": "in plain kernels, without a sandbox",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class ClassReport:
 
     Attributes:
         questions: in the lab's order; hints: most frequent first.
+        where: how students' code was locked in, in words, with numbers where it differs.
     """
 
     sheet: Sheet
@@ -63,6 +70,7 @@ class ClassReport:
     median: float | None
     questions: tuple[QuestionCount, ...]
     hints: tuple[HintCount, ...]
+    where: str = ""
 
 
 def summarise(sheet: Sheet) -> ClassReport:
@@ -77,7 +85,21 @@ def summarise(sheet: Sheet) -> ClassReport:
         median(totals) if totals else None,
         tuple(_count(sheet, column, results) for column in sheet.columns),
         _hints(results),
+        _where(results),
     )
+
+
+def _where(results: list[Result]) -> str:
+    """Where the code of these results ran.
+
+    >>> from types import SimpleNamespace as Made
+    >>> _where([Made(engine="sandbox L3"), Made(engine="sandbox L3"), Made(engine="kernel")])
+    '2 in a sandbox of level 3, 1 in plain kernels, without a sandbox'
+    """
+    engines = Counter(result.engine for result in results).most_common()
+    if len(engines) == 1:
+        return _WHERE.get(engines[0][0], engines[0][0])
+    return ", ".join(f"{number} {_WHERE.get(engine, engine)}" for engine, number in engines)
 
 
 def _count(sheet: Sheet, column: Column, results: list[Result]) -> QuestionCount:

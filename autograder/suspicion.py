@@ -8,6 +8,7 @@ wrong in both directions, so its flag says "worth a look".
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -67,17 +68,21 @@ def look_odd(match: Match, template: Template, theirs: list[StudentCell]) -> Non
             match.flags.append(Flag("suspicious-code", words, ours.grade_id if ours else ""))
 
 
-def _test_names(template: Template) -> set[str]:
+def _test_names(template: Template) -> frozenset[str]:
     """Names that our locked cells import for the tests, such as "Exercise"."""
-    trees = [parse(c.source) for c in template.cells if c.metadata.get("locked")]
-    return {
+    locked = (cell.source for cell in template.cells if cell.metadata.get("locked"))
+    return frozenset().union(*map(_names_for_tests, locked))
+
+
+@functools.lru_cache(maxsize=512)  # the same cells of ours for every student
+def _names_for_tests(source: str) -> frozenset[str]:
+    tree = parse(source)
+    return frozenset(
         alias.asname or alias.name
-        for tree in trees
-        if tree
-        for node in tree.body
+        for node in (tree.body if tree else ())
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course.checks")
         for alias in node.names
-    }
+    )
 
 
 def suspicions(source: str, ours: Iterable[str] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from autograder.judge.generators import Generators
+from autograder.judge.talk import Replayed
 from autograder.judge.wire import Channel, ChannelClosed, WireError, pack, unpack
 from course.checks.forbid import Violation
 from course.checks.student import Spy
@@ -42,14 +43,15 @@ class Snapshot:
     """The student's process, as the check sees it.
 
     Args:
-        channel: to the snapshot. Whoever runs the check interrupts it when its time is over.
+        channel: to the snapshot, or what stands for it. Whoever runs the check interrupts it when
+            its time is over.
         seeds: whether the check may seed the generators, which must then count there too.
 
     Attributes:
         forbidden: calls that the block refused, since they were last taken.
     """
 
-    def __init__(self, channel: Channel, *, seeds: bool = True) -> None:
+    def __init__(self, channel: Channel | Replayed, *, seeds: bool = True) -> None:
         self.forbidden: list[Violation] = []
         self._channel = channel
         self._callables: list[Spy] = []

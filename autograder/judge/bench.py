@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autograder.errors import AutograderError
+from autograder.judge.frames import Channel, ChannelClosed, WireError
 from autograder.judge.job import Job
-from autograder.judge.wire import Channel, ChannelClosed, WireError
+from autograder.judge.talk import Recorded, Replayed
 
 __all__ = ["Bench", "Session"]
 
@@ -40,8 +41,7 @@ class Bench:
         preload: modules that the labs' cells import; import them once, not once per check.
         cache: folder for matplotlib's list of fonts.
 
-    Raises:
-        AutograderError: it does not start.
+    It imports while the grader goes on; see `wait`.
     """
 
     def __init__(self, *, preload: Iterable[str] = (), cache: Path) -> None:
@@ -67,18 +67,30 @@ class Bench:
             )
         self._channel = Channel(here)
         self._lock = threading.Lock()
-        try:
-            self._channel.receive(_START_SECONDS)
-        except (ChannelClosed, TimeoutError, WireError) as error:
-            self.close()
-            raise AutograderError(f"the process for checks does not start: {error}") from error
+        self._ready = False
+
+    def wait(self) -> None:
+        """Until it has imported everything.
+
+        Raises:
+            AutograderError: it does not start.
+        """
+        with self._lock:
+            if self._ready:
+                return
+            try:
+                self._channel.receive(_START_SECONDS)
+            except (ChannelClosed, TimeoutError, WireError, OSError) as error:
+                raise AutograderError(f"the process for checks does not start: {error}") from error
+            self._ready = True
 
     def session(self) -> Session:
         """A fresh process for the checks of one submission.
 
         Raises:
-            AutograderError: the server has ended.
+            AutograderError: the server does not start, or has ended.
         """
+        self.wait()
         here, there = socket.socketpair()
         try:
             with there, self._lock:
@@ -105,20 +117,26 @@ class Session:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    def run(self, job: Job, snapshot: socket.socket) -> dict[str, Any] | None:
+    def run(self, job: Job, snapshot: socket.socket | bytes) -> dict[str, Any] | None:
         """Run one check; returns the verdict, or None when the process died or had to be ended.
 
         Args:
-            snapshot: our end of the socket to the snapshot.
+            snapshot: our end of the socket to the snapshot, or what it said before (see
+                `autograder.judge.talk`).
+
+        Returns:
+            The fields of a `Verdict`, and "talk": what was said this time, b"" if it is not kept.
         """
+        known = snapshot if isinstance(snapshot, bytes) else b""
         try:
-            self._channel.send(asdict(job))
-            socket.send_fds(self._channel.stream, [b"J"], [snapshot.fileno()])
-            answer, _ = self._channel.receive(job.seconds + 2 * _SPARE_SECONDS)
+            self._channel.send(asdict(job), [known] if known else [])
+            if not isinstance(snapshot, bytes):
+                socket.send_fds(self._channel.stream, [b"J"], [snapshot.fileno()])
+            answer, talk = self._channel.receive(job.seconds + 2 * _SPARE_SECONDS)
         except (ChannelClosed, TimeoutError, WireError, OSError):
             self.close()
             return None
-        return answer
+        return {**answer, "talk": talk[0] if talk else b""}
 
     def close(self) -> None:
         """End the process."""
@@ -160,15 +178,21 @@ def _work(fd: int) -> NoReturn:
     channel = Channel(socket.socket(fileno=fd))
     try:
         while True:
-            data, _ = channel.receive()
+            data, known = channel.receive()
             job = Job.from_json(data)
-            _, files, _, _ = socket.recv_fds(channel.stream, 1, 1)
+            if known:
+                other = Replayed(known[0], job.block)
+            else:
+                _, files, _, _ = socket.recv_fds(channel.stream, 1, 1)
+                other = Recorded(socket.socket(fileno=files[0]), ahead=True)
             # A C function that hangs hears no signal; this thread ends the process all the same.
             faulthandler.dump_traceback_later(job.seconds + _SPARE_SECONDS, exit=True)
-            with socket.socket(fileno=files[0]) as stream:
-                verdict = run_check(job, Channel(stream, ahead=True))
+            with contextlib.closing(other):
+                verdict = run_check(job, other)
             faulthandler.cancel_dump_traceback_later()
-            channel.send(vars(verdict))
+            if isinstance(other, Recorded) and verdict.whole:
+                known = [other.in_bytes(job.block)]
+            channel.send(vars(verdict), known)
     finally:
         os._exit(0)
 

@@ -1,13 +1,13 @@
 """Make what an exercise forbids unusable in this process, whatever name it is reached by.
 
-Three layers, because a student's code lives in the same process:
+Four layers, because a student's code lives in the same process:
 
 1. *Python functions* lose their code. All that shares the function object (another import name, a
    default argument, a partial, a class attribute, `sys.modules`) meets the stub.
 2. *Operations of torch* are overridden in its dispatcher, below every Python name they have.
 3. An *audit hook*, which Python offers no way to remove, refuses to load or read the forbidden
-   files again, to give a function other code, to list the interpreter's objects, and to start
-   other programs.
+   files again, to give a function other code, and to list the interpreter's objects.
+4. The kernel starts no other program for this process or its forks, which all carry the block.
 
 A stub notes the student's line and raises `Forbidden`. Whoever blocks before any line of a student
 has run leaves nothing that could have been kept; see `autograder.judge.plain` for when that is due.
@@ -27,24 +27,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
+from autograder.judge.hook import Forbidden, close_ways
 from autograder.judge.native import block_operations
 
 __all__ = ["Block", "Forbidden"]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_REFUSED_EVENTS = _words("""
-    gc.get_objects gc.get_referrers gc.get_referents sys.setprofile subprocess.Popen os.system
-    os.exec os.spawn os.posix_spawn os.forkpty ctypes.dlsym ctypes.call_function
-    ctypes.string_at
-""")
-
-
-class Forbidden(RuntimeError):
-    """What an exercise asks students to write was called instead."""
 
 
 class Block:
@@ -89,7 +75,7 @@ class Block:
         if builtins:
             self._watch(builtins)
         if new:
-            _guard(tuple(files))
+            close_ways(tuple(files))
 
     def take(self) -> list[list[Any]]:
         """The calls since the last time."""
@@ -234,38 +220,3 @@ def _stub(free: int) -> CodeType:
         warnings.simplefilter("ignore")
         exec(compile("\n".join(lines), "<forbidden>", "exec"), space)
     return space["outer"]().__code__
-
-
-def _guard(files: tuple[str, ...]) -> None:
-    """Install the audit hook; it lives as long as the process."""
-    real, under = os.path.realpath, tuple(f"{file}{os.sep}" for file in files)
-    caches = tuple(str(Path(f).parent / "__pycache__" / f"{Path(f).stem}.") for f in files)
-    names = {p.name for f in files for p in Path(f).rglob("*.py") if p.name != "__init__.py"}
-    refused = _REFUSED_EVENTS
-
-    def inside(path: Any) -> bool:
-        if isinstance(path, bytes):
-            path = os.fsdecode(path)
-        if not isinstance(path, str):
-            return False
-        place = real(path)
-        return (
-            place in files
-            or place.startswith(under)
-            or place.startswith(caches)
-            or (not path.startswith(os.sep) and path.rpartition(os.sep)[2] in names)
-        )
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in refused:
-            raise Forbidden(f"{event} is not available while this exercise is checked")
-        if event == "open" and files:
-            if inside(args[0]):
-                raise Forbidden(f"{args[0]} may not be read in this exercise")
-        elif event == "exec" and files:
-            if inside(getattr(args[0], "co_filename", "")):
-                raise Forbidden("forbidden code may not be run in this exercise")
-        elif event == "object.__setattr__" and args[1] == "__code__":
-            raise Forbidden("functions keep their code in this exercise")
-
-    sys.addaudithook(hook)

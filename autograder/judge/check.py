@@ -23,6 +23,7 @@ from autograder.judge.job import Job
 from autograder.judge.names import Names
 from autograder.judge.seeds import seed_all
 from autograder.judge.shell import CellShell, TimeLimit
+from autograder.judge.talk import Diverged, Replayed
 from autograder.judge.wire import Channel
 from course.checks import exercise
 from course.checks.forbid import Violation
@@ -32,10 +33,15 @@ __all__ = ["Verdict", "run_check"]
 
 @dataclass
 class Verdict:
-    """What a check cell showed, as notebook outputs, and what was odd: `[code, sentence]`."""
+    """What a check cell showed, as notebook outputs, and what was odd: `[code, sentence]`.
+
+    Attributes:
+        whole: the check came to its end by itself, and everything that it asked was answered.
+    """
 
     outputs: list[dict[str, Any]] = field(default_factory=list)
     flags: list[list[str]] = field(default_factory=list)
+    whole: bool = False
 
 
 class _Guard:
@@ -63,11 +69,11 @@ class _Guard:
                 self._verdict.flags.append(flag)
 
 
-def run_check(job: Job, channel: Channel) -> Verdict:
+def run_check(job: Job, channel: Channel | Replayed) -> Verdict:
     """Run a check cell; whatever the other side does, this returns.
 
     Args:
-        channel: to the snapshot that has the student's names.
+        channel: to the snapshot that has the student's names, or what it said before.
     """
     verdict = Verdict()
     seeds = any("seed" in text for text in (job.text, *job.before))
@@ -89,15 +95,21 @@ def run_check(job: Job, channel: Channel) -> Verdict:
                     exec(compile(shell.transform_cell(source), "<lab>", "exec"), names)
             seed_all()
             _run(job.text, names, shell)
+            verdict.whole = True
         except Broken as problem:
             capture.error(problem.name, str(problem), [])
             if problem.name == "BadReply":
                 verdict.flags.append(["protocol-broken", f"an answer was no data: {problem}"])
+        except Diverged:
+            pass
         except BaseException as problem:
+            verdict.whole = not isinstance(problem, TimeLimit)
             # Without its traceback: that would quote the test.
             capture.error(type(problem).__name__, _text(problem), [])
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+    if isinstance(channel, Replayed) and channel.diverged:
+        verdict.whole = False
     verdict.outputs = capture.outputs
     return verdict
 

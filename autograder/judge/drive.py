@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from autograder.judge.bench import Session
+from autograder.judge.frames import Channel, ChannelClosed, WireError
 from autograder.judge.job import Job
 from autograder.judge.program import Program, Step
 from autograder.judge.tidy import tidy
-from autograder.judge.wire import Channel, ChannelClosed, WireError
 from autograder.limits import Limits
 
 __all__ = ["Drive", "Worker"]
@@ -51,8 +51,10 @@ class Drive:
         session: starts a fresh process for checks.
         wanted: grade ids of the checks to judge, None for all.
         folder: where the files of the lab are, for checks that read them.
+        known: grade id → what the box said when it was judged before; see `autograder.judge.talk`.
 
     Attributes:
+        talks: grade id → what the box said this time, where that is kept.
         shown: place of a cell → its outputs and its number.
         hit: limits that were hit: place (-1: no one cell) and words.
         flags: place, code, sentence.
@@ -65,6 +67,8 @@ class Drive:
     session: Callable[[], Session]
     wanted: frozenset[str] | None = None
     folder: str = ""
+    known: Mapping[str, bytes] = field(default_factory=dict)
+    talks: dict[str, bytes] = field(default_factory=dict)
     shown: dict[int, dict[str, Any]] = field(default_factory=dict)
     hit: list[tuple[int, str]] = field(default_factory=list)
     flags: list[tuple[int, str, str]] = field(default_factory=list)
@@ -72,7 +76,6 @@ class Drive:
     _guilty: set[int] = field(default_factory=set)
     _slow: set[int] = field(default_factory=set)
     _restarts: int = 0
-    _count: int = 0
     _stop_at: float = 0.0
     _session: Session | None = None
 
@@ -84,26 +87,68 @@ class Drive:
             if self._session is not None:
                 self._session.close()
 
-    def judge(self, job: Job, snapshot: socket.socket) -> dict[str, Any]:
+    def judge(self, job: Job, snapshot: socket.socket | bytes) -> dict[str, Any]:
         """Run one check outside the box; a new process takes the place of one that died."""
         self._session = self._session or self.session()
         verdict = self._session.run(job, snapshot)
         if verdict is None:
             self._session = None
-            return {"outputs": [_error("TimeLimit", "the check was stopped")], "flags": []}
+            stopped = [_error("TimeLimit", "the check was stopped")]
+            return {"outputs": stopped, "flags": [], "whole": False, "talk": b""}
         return verdict
+
+    def job(self, step: Step, seconds: float) -> Job:
+        """What the process outside is told about a check."""
+        return Job(
+            text=step.source,
+            before=step.before,
+            theirs=self.program.theirs,
+            forbid=step.forbid,
+            block=step.block,
+            seconds=seconds,
+            most_bytes=self.limits.output_bytes,
+            count=self.number(step),
+            folder=self.folder,
+        )
+
+    def number(self, step: Step) -> int:
+        """The number of a cell as the notebook shows it: the same whatever ran again, or not."""
+        return 1 + self.program.steps.index(step)
+
+    def settle(self, step: Step, verdict: dict[str, Any]) -> None:
+        """Take the verdict of a check."""
+        self.keep(step, verdict["outputs"], again=False)
+        self.flags += [(step.index, code, detail) for code, detail in verdict["flags"]]
+        if verdict["talk"]:
+            self.talks[step.grade_id] = verdict["talk"]
 
     def _run(self) -> None:
         self._stop_at = time.monotonic() + self.limits.total_seconds
         checks = [s for s in self.program.steps if s.check and self._is_wanted(s)]
+        self._judge_from_record(checks)
+        checks = [s for s in checks if s.index not in self.shown]
+        if self.wanted is not None and not checks:
+            return
+        end = len(self.program.steps)
+        if self.wanted is not None:  # what stands below the last check cannot change it
+            end = 1 + self.program.steps.index(checks[-1])
         later = [] if self.program.plain else [s for s in checks if s.block]
-        self._until_done([s for s in self.program.steps if s not in later], ())
+        self._until_done([s for s in self.program.steps[:end] if s not in later], ())
         for forbid in dict.fromkeys(step.block for step in later):
             mine = [s for s in later if s.block == forbid]
             last = self.program.steps.index(mine[-1])
             above = [s for s in self.program.steps[:last] if not s.check and s not in self._idle()]
             steps = sorted([*above, *mine], key=lambda step: step.index)
             self._until_done(steps, forbid)
+
+    def _judge_from_record(self, checks: list[Step]) -> None:
+        """Judge the checks that ask what was asked before; the others are left for the box."""
+        for step in checks:
+            if talk := self.known.get(step.grade_id):
+                seconds = min(self.limits.check_seconds, self.limits.longest_cell)
+                verdict = self.judge(self.job(step, seconds), talk)
+                if verdict["whole"]:
+                    self.settle(step, verdict)
 
     def _idle(self) -> list[Step]:
         """Cells that take long and that no answer stands on: not worth a second run."""
@@ -130,11 +175,11 @@ class Drive:
         """Remember what a cell showed, the first time."""
         if again:
             return
-        self._count += 1
+        number = self.number(step)
         for output in outputs:
             if output["output_type"] == "execute_result":
-                output["execution_count"] = self._count
-        self.shown[step.index] = {"count": self._count, "outputs": outputs}
+                output["execution_count"] = number
+        self.shown[step.index] = {"count": number, "outputs": outputs}
 
     def blame(self, step: Step, name: str, words: str) -> None:
         """A cell or check that ended badly; it is not run again."""
@@ -219,7 +264,7 @@ class _Pass:
                 socket.send_fds(self.channel.stream, [b"F"], [there.fileno()])
                 there.close()
                 _, pid = self._receive("forked", _FORK_SECONDS)
-                verdict = drive.judge(self._job(step, seconds), here)
+                verdict = drive.judge(drive.job(step, seconds), here)
             self._ask(["end", pid], _FORK_SECONDS)
             alive = True
         except (ChannelClosed, TimeoutError, WireError, ValueError, OSError):
@@ -234,21 +279,8 @@ class _Pass:
                 longest = min(limits.cell_seconds, seconds)
                 words = errors[-1]["evalue"] = f"stopped after {longest:.3g} s"
             drive.hit.append((step.index, words))
-        drive.keep(step, verdict["outputs"], again=False)
-        drive.flags += [(step.index, code, detail) for code, detail in verdict["flags"]]
+        drive.settle(step, verdict)
         return alive
-
-    def _job(self, step: Step, seconds: float) -> Job:
-        return Job(
-            text=step.source,
-            before=step.before,
-            theirs=self.drive.program.theirs,
-            forbid=step.forbid,
-            seconds=seconds,
-            most_bytes=self.limits.output_bytes,
-            count=self.drive._count + 1,
-            folder=self.drive.folder,
-        )
 
     def _ask(self, command: list[Any], seconds: float) -> list[Any]:
         self.channel.send(command, timeout=seconds)

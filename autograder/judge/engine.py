@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import threading
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,13 @@ from autograder.syntax import parse
 from autograder.template import Template
 
 if TYPE_CHECKING:
-    from autograder.sandbox import ForkServer
+    from autograder.sandbox import ForkServer, Worker
 
 __all__ = ["SandboxEngine", "imports_of"]
 
 _TARGET = "autograder.judge.worker:main"
 _IN_THE_BOX = ("torch", "numpy", "matplotlib.pyplot", "matplotlib_inline.backend_inline")
-_READY = ("autograder.judge.worker", "course.checks")
+_READY = ("autograder.judge.worker", "course.checks", "autograder.judge.ready")
 
 
 class SandboxEngine:
@@ -78,8 +79,13 @@ class SandboxEngine:
         limits: Limits,
         *,
         questions: frozenset[str] | None = None,
+        talks: Mapping[str, bytes] | None = None,
     ) -> Outcome:
-        """See `Engine.grade`."""
+        """See `Engine.grade`.
+
+        Args:
+            talks: what an earlier outcome of this submission has as `talks`.
+        """
         started = time.monotonic()
         try:
             cells = read_cells(submission.data)
@@ -89,15 +95,22 @@ class SandboxEngine:
         rebuilt = rebuild(template, cells)
         notebook = rebuilt.notebook()
         program = make_program(rebuilt)
-        server, bench = self._servers(template)
+        bench = self._bench_for(template)
         files = "" if self._files is None else str(self._files)
+
+        def start(limits: Limits) -> Worker:
+            server = self._box_for(template)
+            bench.wait()  # before any limit begins to count
+            return server.start(_TARGET, limits=limits)
+
         drive = Drive(
             program,
             limits,
-            lambda limits: server.start(_TARGET, limits=limits),
+            start,
             bench.session,
             questions,
             files,
+            talks or {},
         )
         drive.run()
         for index, shown in drive.shown.items():
@@ -119,7 +132,7 @@ class SandboxEngine:
             key=result_key(submission, template, limits, self.name),
             seconds=round(time.monotonic() - started, 2),
         )
-        return Outcome(result, rebuilt, notebook)
+        return Outcome(result, rebuilt, notebook, drive.talks)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -129,25 +142,32 @@ class SandboxEngine:
                 if server is not None:
                     server.close()
 
-    def _servers(self, template: Template) -> tuple[ForkServer, Bench]:
+    def _bench_for(self, template: Template) -> Bench:
+        """The server for checks; it imports while the box does."""
+        with self._lock:
+            if self._closed:
+                raise AutograderError("grading was stopped")
+            if self._bench is None:
+                self._bench = Bench(preload=imports_of(template), cache=self._cache)
+            return self._bench
+
+    def _box_for(self, template: Template) -> ForkServer:
+        """The server for students' code, made when the first of it must run."""
         from autograder.sandbox import ForkServer
 
         with self._lock:
             if self._closed:
                 raise AutograderError("grading was stopped")
-            imports = imports_of(template)
             if self._server is None:
                 self._server = ForkServer(
                     level=self._level,
                     files=self._files,
                     cache=self._cache,
-                    preload=(*_IN_THE_BOX, *imports, *_READY),
+                    preload=(*_IN_THE_BOX, *imports_of(template), *_READY),
                     slots=2 * self._jobs,
                 )
                 self.level = f"L{self._server.level}"
-            if self._bench is None:
-                self._bench = Bench(preload=imports, cache=self._cache)
-            return self._server, self._bench
+            return self._server
 
 
 def imports_of(template: Template) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ class Job:
         text: the cell, hidden tests included.
         before: our own cells that define names which it uses.
         theirs: names that the lab's gaps define.
-        forbid: what the block in the snapshot refuses.
+        forbid: what the exercise forbids; block: of that, what is blocked in the snapshot.
         seconds: by the clock.
         most_bytes: of output.
         count: number of the cell, as the notebook shows it.
@@ -27,6 +27,7 @@ class Job:
     before: tuple[str, ...] = ()
     theirs: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
+    block: tuple[str, ...] = ()
     seconds: float = 60.0
     most_bytes: int = 1 << 20
     count: int = 1
@@ -35,5 +36,5 @@ class Job:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Job:
         """From the wire."""
-        lists = {key: tuple(data[key]) for key in ("before", "theirs", "forbid")}
+        lists = {key: tuple(data[key]) for key in ("before", "theirs", "forbid", "block")}
         return cls(**{**data, **lists})

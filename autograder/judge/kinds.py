@@ -8,20 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Opaque", "WireError", "opaque"]
+from autograder.judge.frames import MOST_BYTES, WireError
+
+__all__ = ["MOST_BYTES", "Opaque", "WireError", "opaque"]
 
 DEEPEST = 60
 MOST_VALUES = 2_000_000
-MOST_BYTES = 256 << 20
 LEAF, INNER = 1, 2  # a tensor that requires gradients: made by hand, or the result of something
 _FLOATS = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 TORCH = {name: getattr(torch, name) for name in (*_FLOATS, *_INTEGERS)}
 NUMPY = {name: np.dtype(name) for name in (*_FLOATS, *_INTEGERS) if name != "bfloat16"}
-
-
-class WireError(Exception):
-    """What came over the wire is not what the protocol allows."""
 
 
 class Opaque:

@@ -132,6 +132,7 @@ class CellShell(InteractiveShell):
             return cls.instance()
         config = Config()
         config.HistoryManager.enabled = False
+        config.HistoryManager.hist_file = ":memory:"  # never made: history is off
         config.InteractiveShell.colors = "nocolor"
         config.InteractiveShell.autocall = 0
         return cls.instance(config=config, displayhook_class=_Hook, display_pub_class=_Publisher)
@@ -175,6 +176,12 @@ class CellShell(InteractiveShell):
             message, lines = "", []
         own = [line for line in lines if "/IPython/" not in line.split("\n")[0]]
         self.capture.error(kind.__name__, message, [line.rstrip("\n") for line in own])
+
+    def init_ipython_dir(self, ipython_dir: str) -> None:
+        """None: where the fork server makes the shell, nothing can be written."""
+
+    def init_profile_dir(self, profile_dir: Any) -> None:
+        """None, see `init_ipython_dir`; history is off, and there are no start-up files."""
 
     def init_io(self) -> None:
         """Streams are set for each cell."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autograder.judge.wire import WireError
+from autograder.judge.frames import WireError
 
 __all__ = ["tidy"]
 

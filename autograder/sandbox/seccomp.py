@@ -18,7 +18,7 @@ import struct
 
 from autograder.sandbox import kernel
 
-__all__ = ["install", "number", "program"]
+__all__ = ["install", "no_programs", "number", "program"]
 
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _JEQ, _JGE, _JSET, _AND, _RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -159,6 +159,7 @@ _PRETENDED = {
     for name in _HIDDEN_BY_NAMESPACES
     if not name.startswith(("sched_", "setpriority", "ioprio"))
 }
+_PROGRAMS = ((59, 221), (322, 281))  # execve, execveat
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15
 
@@ -260,7 +261,35 @@ def install(*, namespaces: bool) -> None:
     Raises:
         OSError: the kernel has no seccomp filters.
     """
-    text = program(platform.machine(), namespaces=namespaces)
+    _put(program(platform.machine(), namespaces=namespaces))
+
+
+def no_programs() -> None:
+    """Let neither this process nor any that it forks start another program, for good.
+
+    Raises:
+        OSError: the kernel has no seccomp filters, or this process may still gain rights.
+        ValueError: see `program`.
+    """
+    machine = platform.machine()
+    if machine not in _ARCHITECTURES:
+        raise ValueError(f"no table of system calls for {machine}: {', '.join(_ARCHITECTURES)}")
+    column = list(_ARCHITECTURES).index(machine)
+    rows = [
+        (_LOAD, 0, 0, _ARCH),
+        (_JEQ, 1, 0, _ARCHITECTURES[machine]),
+        (_RET, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NR),
+    ]
+    if machine == "x86_64":  # the second set of numbers
+        rows += [(_JGE, 0, 1, 0x40000000), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
+    for numbers in _PROGRAMS:
+        rows += [(_JEQ, 0, 1, numbers[column]), (_RET, 0, 0, _ERRNO | errno.EPERM)]
+    rows.append((_RET, 0, 0, _ALLOW))
+    _put(b"".join(struct.pack("=HBBI", *row) for row in rows))
+
+
+def _put(text: bytes) -> None:
     buffer = ctypes.create_string_buffer(text, len(text))
     header = ctypes.create_string_buffer(
         struct.pack("@HxxxxxxP", len(text) // 8, ctypes.addressof(buffer))

@@ -17,7 +17,7 @@ from autograder.sandbox.wire import Message, send
 
 __all__ = ["Ended", "Worker"]
 
-_PATIENCE = 2.0
+_PATIENCE, _LAST_PATIENCE = 2.0, 30.0  # a fork bomb takes 3 s to clear away at a load of 30
 _OUTPUT_FACTOR = 16
 _REWRITES = 4  # a file may be written anew this often before it counts as too much
 _LOOK_SECONDS = 0.2
@@ -110,7 +110,7 @@ class Worker:
             # The warden does not answer: its end takes the family along at level 3.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._warden, signal.SIGKILL)
-            if self.wait(_PATIENCE) is None:
+            if self.wait(_LAST_PATIENCE) is None:
                 raise TimeoutError(f"process {self._warden} cannot be killed")
 
     def wait(self, timeout: float | None = None) -> Ended | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from autograder.errors import AutograderError
 from autograder.execution import Engine, Submission
 from autograder.limits import Limits
 from autograder.schedule.engines import label_of
 from autograder.schedule.keys import Keys
+from autograder.schedule.merge import only_cells
 from autograder.schedule.store import in_bytes
 from autograder.template import Template
 
@@ -27,11 +28,13 @@ class Job:
 
     Attributes:
         questions: grade ids of the test cells to judge, None for all.
+        talks: grade id → what the student's code answered when it was judged before.
     """
 
     submission: Submission
     keys: Keys
     questions: frozenset[str] | None = None
+    talks: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,11 @@ def grade_job(engine: Engine, job: Job, template: Template, limits: Limits) -> b
     if job.questions is None:
         outcome = engine.grade(nameless, template, limits)
     else:
-        outcome = engine.grade(nameless, template, limits, questions=job.questions)
+        known: dict[str, Any] = {"talks": job.talks} if job.talks else {}
+        outcome = engine.grade(nameless, template, limits, questions=job.questions, **known)
     stamped = replace(outcome.result, engine=label_of(engine))
+    if job.questions is not None and outcome.notebook is not None:
+        outcome = replace(outcome, notebook=only_cells(outcome.notebook, job.questions))
     return in_bytes(job.keys, replace(outcome, result=stamped))
 
 

@@ -9,7 +9,7 @@ from autograder.execution import Outcome
 from autograder.records import Flag
 from autograder.schedule.store import Stored
 
-__all__ = ["merge"]
+__all__ = ["merge", "only_cells"]
 
 
 def merge(old: Stored, new: Outcome, changed: frozenset[str]) -> Outcome:
@@ -33,7 +33,10 @@ def merge(old: Stored, new: Outcome, changed: frozenset[str]) -> Outcome:
         flags=_flags(old.result.flags, new.result.flags, changed),
         limits=_limits(old.result.limits, new.result.limits, exercises),
     )
-    return Outcome(result, new.rebuilt, _notebook(old.notebook, new.notebook, changed))
+    kept = {cell: talk for cell, talk in old.talks.items() if cell not in changed}
+    fresh = {cell: talk for cell, talk in new.talks.items() if cell in changed}
+    notebook = _notebook(old.notebook, new.notebook, changed)
+    return Outcome(result, new.rebuilt, notebook, {**kept, **fresh})
 
 
 def _flags(
@@ -50,6 +53,12 @@ def _limits(old: tuple[str, ...], new: tuple[str, ...], exercises: set[str]) -> 
     about = tuple(f"exercise {number}:" for number in exercises)
     kept = [line for line in old if not line.startswith(about)]
     return tuple(dict.fromkeys((*kept, *new)))
+
+
+def only_cells(notebook: Any, wanted: frozenset[str]) -> Any:
+    """What `merge` needs of a new notebook: the cells with these grade ids, without the pictures
+    of all the others."""
+    return {**notebook, "cells": [c for c in notebook["cells"] if _grade_id(c) in wanted]}
 
 
 def _notebook(old: Any, new: Any, changed: frozenset[str]) -> Any:

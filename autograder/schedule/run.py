@@ -19,6 +19,8 @@ from autograder.template import Template
 
 __all__ = ["Run"]
 
+_ROOM_FOR_TALKS = 1 << 28  # bytes held for jobs that wait; without its talks a job costs more time
+
 
 class Run:
     """One command's way through a class.
@@ -63,6 +65,7 @@ class Run:
             groups[self._ring.of(submission.data).whole].append(submission)
         jobs: list[Job] = []
         earlier: dict[str, Keys] = {}
+        room = _ROOM_FOR_TALKS
         for whole, same in groups.items():  # two who hand in the same bytes are judged once
             keys = self._ring.of(same[0].data)
             known = None if self._again else self._store.get(keys)
@@ -72,7 +75,12 @@ class Run:
             near = None if self._again else self._store.nearest(keys)
             if near:
                 earlier[whole] = near.keys
-            jobs.append(Job(same[0], keys, near and keys.changed(near.keys)))
+            changed = keys.changed(near.keys) if near else None
+            talks = near.talks if near else {}
+            talks = {cell: talk for cell, talk in talks.items() if cell in (changed or ())}
+            room -= sum(map(len, talks.values()))
+            talks = talks if room > 0 else {}
+            jobs.append(Job(same[0], keys, changed, talks))
         working = self._pool.run(
             jobs,
             self._template,
@@ -102,7 +110,7 @@ class Run:
                 label = self._pool.label
                 yield ungraded(submission, self._template, label, "failed", done.error), "run"
             return
-        data = done.data
+        data, merged = done.data, None
         if earlier and done.job.questions is not None:
             old, new = self._store.get(earlier), out_of_bytes(data)
             if old is None:
@@ -110,10 +118,11 @@ class Run:
                     "an earlier result has vanished from the class folder while it was needed: "
                     "the same command goes on"
                 )
-            outcome = merge(old, Outcome(new.result, notebook=new.notebook), done.job.questions)
+            outcome = merge(old, new.outcome(), done.job.questions)
             data = in_bytes(done.job.keys, outcome)
+            merged = Stored(done.job.keys, outcome.result, outcome.notebook, outcome.talks)
         try:
-            stored = self._store.put(data)
+            stored = self._store.put(data, merged)
         except OSError as error:
             if is_full(error):
                 raise AutograderError(f"the disk takes no more: {error}") from error

@@ -2,8 +2,9 @@
 
     .autograder/LAB/outcomes/BASE/WHOLE.z
 
-A file holds the record and the executed notebook, as compressed JSON, and names no student: two who
-hand in the same bytes share it. It is written whole or not at all; one that cannot be read counts
+A file holds the record and the executed notebook, as compressed JSON, then what the student's code
+answered to the tests (see `autograder.judge.talk`). It names no student: two who hand in the same
+bytes share it. It is written whole or not at all; one that cannot be read counts
 as absent. Files that no run has used for a quarter of a year are deleted.
 """
 
@@ -13,7 +14,8 @@ import json
 import os
 import time
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = ["Store", "Stored", "in_bytes", "out_of_bytes"]
 
 _NOBODY = "-"
 _DAYS = 90
+_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,17 @@ class Stored:
     Attributes:
         keys: what it is the result of.
         notebook: the executed notebook as plain data, None where nothing was executed.
+        talks: see `autograder.execution.Outcome`.
     """
 
     keys: Keys
     result: Result
     notebook: Any = None
+    talks: Mapping[str, bytes] = field(default_factory=dict)
+
+    def outcome(self) -> Outcome:
+        """The outcome of nobody."""
+        return Outcome(self.result, notebook=self.notebook, talks=self.talks)
 
     def named(self, submission: Submission) -> Outcome:
         """The outcome of one student: with the name, and what intake noticed."""
@@ -69,8 +78,10 @@ def in_bytes(keys: Keys, outcome: Outcome) -> bytes:
         "questions": dict(keys.questions),
         "result": to_json(replace(outcome.result, student=_NOBODY, name="", key="")),
         "notebook": outcome.notebook,
+        "talks": {cell: len(talk) for cell, talk in outcome.talks.items()},
     }
-    return zlib.compress(json.dumps(record).encode(), 1)
+    packed = zlib.compress(json.dumps(record).encode(), 1)
+    return b"".join([len(packed).to_bytes(_LENGTH, "big"), packed, *outcome.talks.values()])
 
 
 def out_of_bytes(data: bytes) -> Stored:
@@ -80,9 +91,16 @@ def out_of_bytes(data: bytes) -> Stored:
         ValueError: damaged, or written by another version.
     """
     try:
-        record = json.loads(zlib.decompress(data))
+        at = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
+        record = json.loads(zlib.decompress(data[_LENGTH:at]))
         keys = Keys(record["base"], record["questions"])
-        return Stored(keys, from_json(record["result"]), record["notebook"])
+        if len(data) != at + sum(record["talks"].values()):
+            raise ValueError("not a stored result: it is cut off")
+        talks = {}
+        for cell, size in record["talks"].items():
+            talks[cell] = data[at : at + size]
+            at += size
+        return Stored(keys, from_json(record["result"]), record["notebook"], talks)
     except (zlib.error, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"not a stored result: {error}") from error
 
@@ -111,9 +129,14 @@ class Store:
         useful = [s for s in useful if s.result.status == "graded" and s.notebook is not None]
         return min(useful, key=lambda s: len(keys.changed(s.keys)), default=None)
 
-    def put(self, data: bytes) -> Stored:
-        """Keep one result, see `in_bytes`; it is on the disk when this returns."""
-        stored = out_of_bytes(data)
+    def put(self, data: bytes, stored: Stored | None = None) -> Stored:
+        """Keep one result; it is on the disk when this returns.
+
+        Args:
+            data: see `in_bytes`.
+            stored: what is in there, if that is known.
+        """
+        stored = stored or out_of_bytes(data)
         write_whole(self._path(stored.keys), data, sync=True)
         return stored
 

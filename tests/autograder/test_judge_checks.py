@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -462,3 +463,84 @@ def test_a_dead_process_for_checks_is_noticed(bench):
     here, _there = socket.socketpair()
     with here, bench.session() as session:
         assert session.run(Job(text="import os; os._exit(1)"), here) is None
+
+
+NO_STUDENT_ERRORS = {
+    "a value that is no data": (
+        "class Odd(torch.Tensor): pass\nf = lambda n: torch.ones(2).as_subclass(Odd)",
+        "Exception",
+    ),
+    "a value that is too large": ("f = lambda n: torch.zeros(80_000_000)", "Exception"),
+    "a value without end": ("f = lambda n: (lambda a: a.append(a) or a)([])", "Exception"),
+    "a value that fails when it is read": (
+        "f = lambda n: torch.ones(2).to_sparse().to('meta')",
+        "RuntimeError",
+    ),
+    "the process ends": ("import os\nf = lambda n: os._exit(1)", "Exception"),
+    "the pipe breaks": ("import os\nf = lambda n: os.closerange(3, 200)", "OSError"),
+    "what is forbidden": ("f = lambda n: np.pad([1], n)", "RuntimeError"),
+    "it is not written": ("def f(n):\n    raise NotImplementedError", "Exception"),
+    "another error": ("def f(n):\n    raise RuntimeError(n)", "ValueError"),
+    "an error that is called so": (
+        "class ValueError(Exception): pass\ndef f(n):\n    raise ValueError",
+        "LookupError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_STUDENT_ERRORS)
+def test_no_failure_of_ours_passes_for_the_error_that_is_asked_for(judge, name):
+    answer, wanted = NO_STUDENT_ERRORS[name]
+    if wanted == "Exception":  # what each of ours could be
+        for kind in ("ValueError", "TypeError", "RuntimeError", "OSError", "MemoryError"):
+            got = judge(answer, f"check.raises({kind}, f, 3)", forbid=("numpy.pad",))
+            assert not any(got.passed)
+            assert got.report.get("earned", 0) == 0
+        return
+    got = judge(answer, f"check.raises({wanted}, f, 3)", forbid=("numpy.pad",))
+    assert got.report.get("earned", 0) == 0
+
+
+def test_time_that_runs_out_passes_for_no_error(judge):
+    """Neither the limit of the box nor that of the check."""
+    endless = "def f(n):\n    while True:\n        pass"
+    got = judge(endless, "check.raises(Exception, f, 3)", seconds=2)
+    assert got.error is not None
+    assert not any(got.passed)
+
+
+OTHER_PROGRAMS = {
+    "exec in a fork": "if os.fork() == 0: os.execv(line[0], line)",
+    "posix_spawn": "os.posix_spawn(line[0], line, dict(os.environ))",
+    "subprocess": "import subprocess; subprocess.run(line, pass_fds=(w,))",
+    "multiprocessing's own way": "import multiprocessing.util as u; u.spawnv_passfds("
+    "os.fsencode(line[0]), [os.fsencode(x) for x in line], (w,))",
+    "the C function behind subprocess": "import _posixsubprocess as p; e, f = os.pipe(); "
+    "p.fork_exec([os.fsencode(x) for x in line], [os.fsencode(line[0])], True,"
+    " tuple(sorted((w, f))), None, None, -1, -1, -1, -1, -1, -1, e, f, False, False, 0,"
+    " None, None, None, -1, None, False)",
+    "a C call": "if os.fork() == 0: ctypes.CDLL(None).execv(os.fsencode(line[0]), words)",
+}
+
+
+@pytest.mark.parametrize("way", OTHER_PROGRAMS)
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_no_other_program_can_be_asked_for_what_is_forbidden(judge, way, forbidden):
+    """Each way works as long as nothing is forbidden, so it is the block that stops it."""
+    answer = f"""
+import ctypes, os, sys
+def f(n):
+    r, w = os.pipe()
+    os.set_inheritable(w, True)
+    code = f"import os, numpy; os.write({{w}}, repr(numpy.pad([7], {{n}}).tolist()).encode())"
+    line = [sys.executable, "-c", code]
+    words = (ctypes.c_char_p * 4)(*map(os.fsencode, line), None)
+    {OTHER_PROGRAMS[way]}
+    os.close(w)
+    return eval(os.read(r, 999).decode())
+"""
+    if sys.version_info[:2] != (3, 11) and "C function" in way:
+        pytest.skip("its arguments differ from version to version")
+    names = ("numpy.pad",) if forbidden else ()
+    got = judge(answer, "check.equal(f(1), [0, 7, 0])", forbid=names)
+    assert got.passed == [not forbidden]

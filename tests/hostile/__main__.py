@@ -3,6 +3,7 @@
 uv run python -m tests.hostile "an endless loop"         the cases with these words, at level 3
 uv run python -m tests.hostile --write                   all cases, in every kind of box, both labs
 uv run python -m tests.hostile --level L2 --nobody       at level 2, as a user without rights
+uv run python -m tests.hostile --level L1 --write        what harms no machine, without a box
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from .corpus import CASES, FAMILIES
 from .harness import Verdict, run_corpus
 from .labs import LAB8, TINY
-from .levels import LEVELS, as_nobody, missing, python_for_all
+from .levels import LEVELS, OPEN, as_nobody, missing, python_for_all
 from .stock import STOCK, run_stock
 from .table import write_column
 
@@ -29,7 +30,7 @@ def main() -> int:
     )
     parser.add_argument("words", nargs="*", help="parts of the names of cases; all if none")
     parser.add_argument("--family", choices=FAMILIES)
-    parser.add_argument("--level", choices=list(LEVELS))
+    parser.add_argument("--level", choices=[*LEVELS, *OPEN])
     parser.add_argument("--lab", choices=list(_LABS))
     parser.add_argument("--real", action="store_true", help="the selection for real labs")
     parser.add_argument("--nobody", action="store_true", help="as a user without rights")
@@ -40,7 +41,8 @@ def main() -> int:
     everything = given.write and not (given.level or given.lab or given.nobody or given.stock)
     if everything:
         runs = [("tiny", "L3", False), ("tiny", "L2", False), ("tiny", "L3", True)]
-        runs += [("tiny", "L2", True), ("lab 8", "L3", False)]
+        runs += [("tiny", "L2", True), ("tiny", "L1", False)]
+        runs += [("lab 8", "L3", False), ("lab 8", "L2", True)]
     else:
         runs = [(given.lab or "tiny", given.level or "L3", given.nobody)]
     bad = 0
@@ -69,10 +71,12 @@ def _one(given: argparse.Namespace, lab: str, level: str, nobody: bool) -> int:
     if reason := missing(level):
         print(f"{column}: left out, {reason}")
         return 0
-    chosen = [case for case in CASES if _wanted(case, given)]
+    chosen = [
+        case for case in CASES if _wanted(case, given) and not (level in OPEN and case.lethal)
+    ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         verdicts, damage, cpu = run_corpus(
-            _LABS[lab], chosen, LEVELS[level], Path(folder), compare=not given.words
+            _LABS[lab], chosen, (LEVELS | OPEN)[level], Path(folder), compare=not given.words
         )
     found = {name: "; ".join(verdict.wrong) for name, verdict in verdicts.items()}
     found |= {"(the class)": "; ".join(damage)} if damage else {}

@@ -532,6 +532,53 @@ return torch.tensor(result) if type(result) is list else result
 ''',
 )
 
+_RESULT = """\
+import pickle, os, sys, torch
+given = ARGS
+given = given if isinstance(given, tuple) else (given,)
+given = [value.tolist() if hasattr(value, "tolist") else value for value in given]
+r, w = os.pipe()
+os.set_inheritable(w, True)
+code = f'''import os, torch, MODULE as m
+given = [torch.tensor(v) if type(v) is list else v for v in {given!r}]
+result = m.NAME(*given)
+os.write({w}, repr(result.tolist() if hasattr(result, 'tolist') else result).encode())
+'''
+line = [sys.executable, "-c", code]
+START
+os.close(w)
+result = eval(os.read(r, 99999).decode())
+return torch.tensor(result) if type(result) is list else result
+"""
+for how, start in {
+    "a fork": "if os.fork() == 0:\n    try:\n        exec(code)\n    finally:\n        os._exit(0)",
+    "a fork that starts a program": "if os.fork() == 0: os.execv(line[0], line)",
+    "multiprocessing's fork": "import multiprocessing as mp\n"
+    "p = mp.get_context('fork').Process(target=exec, args=(code,)); p.start(); p.join()",
+    "multiprocessing's spawn": "import multiprocessing as mp\n"
+    "p = mp.get_context('spawn').Process(target=exec, args=(code,)); p.start(); p.join()",
+    "multiprocessing's fork server": "import multiprocessing as mp\n"
+    "p = mp.get_context('forkserver').Process(target=exec, args=(code,)); p.start(); p.join()",
+    "posix_spawn": "os.waitpid(os.posix_spawn(line[0], line, dict(os.environ)), 0)",
+    "subprocess": "import subprocess\nsubprocess.run(line, pass_fds=(w,))",
+    "os.system": "import shlex\nos.system(shlex.join(line))",
+    "a terminal of its own": "import pty\npty.spawn(line)",
+    "the C function behind subprocess": "import _posixsubprocess\n"
+    "e, f = os.pipe()\n"
+    "words = [os.fsencode(word) for word in line]\n"
+    "_posixsubprocess.fork_exec(words, [words[0]], True, tuple(sorted((w, f))), None, None, -1, -1,"
+    " -1, -1, -1, -1, e, f, False, False, 0, None, None, None, -1, None, False)",
+    "a C call": "import ctypes\n"
+    "words = (ctypes.c_char_p * 4)(*map(os.fsencode, line), None)\n"
+    "if os.fork() == 0:\n    ctypes.CDLL(None).execv(os.fsencode(line[0]), words)\n    os._exit(0)",
+    "a C call by its address": "import ctypes, _ctypes\n"
+    "libc = _ctypes.dlopen(None, 2)\n"
+    "run = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ctypes.dlsym(libc, 'execv'))\n"
+    "words = (ctypes.c_char_p * 4)(*map(os.fsencode, line), None)\n"
+    "if os.fork() == 0:\n    run(os.fsencode(line[0]), ctypes.addressof(words))\n    os._exit(0)",
+}.items():
+    forbidden(f"the forbidden call by {how}", _RESULT.replace("START", start), limits=".*")
+
 # --- the machine and the other students -----------------------------------------------------------
 
 cheat(

@@ -13,7 +13,10 @@ __all__ = ["COMMAND", "TABLE", "deserves", "read_columns", "render", "write_colu
 TABLE = Path(__file__).with_name("VERDICTS.md")
 _RECORD = Path(__file__).with_name("verdicts.json")
 COMMAND = "uv run python -m tests.hostile --write"
-_ORDER = ("tiny L3", "tiny L2", "tiny L3 nobody", "tiny L2 nobody", "lab 8 L3", "nbgrader")
+_ORDER = (
+    *("tiny L3", "tiny L2", "tiny L3 nobody", "tiny L2 nobody", "tiny L1"),
+    *("lab 8 L3", "lab 8 L2 nobody", "nbgrader"),
+)
 _WORDS = {
     "honest": "Honest but damaged: the points they deserve, and a flag for every repair",
     "broken": "Broken files and traps: refused in one sentence, and the class goes on",
@@ -63,6 +66,8 @@ def render(cases: Iterable[Case], columns: dict[str, dict[str, str]]) -> str:
         "A verdict is right when status, points, flags, limits and secrecy are as the case wants",
         "them; see `case.py`. *Deserves* gives the shares of the points of the exercise that the",
         'case is about and of all others. "nobody" is the same run by a user without any rights.',
+        "Level 1 hides nothing, and is not run with what would do harm there: read its column as",
+        "the reason why no one should grade strangers' code so.",
         "The last column is stock `nbgrader autograde` on a selection: what it did with points.",
         "",
         "| | " + " | ".join(names) + " |",
