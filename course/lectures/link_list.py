@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 
 from course import demos
@@ -59,7 +58,7 @@ class Links:
     def demos(self) -> dict[str, str]:
         """Names and titles of the demos of this section."""
         chosen = demos.names(self.topic.number) if self.topic.number else []
-        return {name: demos.get(name).title for name in chosen if find_spec(f"course.demos.{name}")}
+        return {name: demos.get(name).title for name in chosen}
 
     @property
     def places(self) -> list[Place]:
