@@ -106,7 +106,8 @@ class Branches(nn.Module):
     def __init__(self, rival: str, setting: Setting, classes: int) -> None:
         super().__init__()
         w, c = setting.width, 3 * setting.width // 2
-        self.rival, self.mask, last = rival, setting.mask, c
+        self.rival, last = rival, c
+        self.mask: Mask = setting.mask
         if rival == "plain":  # as many parameters as two heads: 9 w c + 2 c + heads
             aim = 9 * c * c + 2 * c + 2 * (9 * c * classes + classes)
             last = -((classes - aim) // (9 * c + 2 + 9 * classes))
