@@ -6,8 +6,8 @@ Three layers, because a student's code lives in the same process:
    default argument, a partial, a class attribute, `sys.modules`) meets the stub.
 2. *Operations of torch* are overridden in its dispatcher, below every Python name they have.
 3. An *audit hook*, which Python offers no way to remove, refuses to load or read the forbidden
-   files again, to give a function other code, to list the interpreter's objects, and to start
-   other programs.
+   files again, to give a function other code (its own under another name passes: decorators of
+   torch do that), to list the interpreter's objects, and to start other programs.
 
 A stub notes the student's line and raises `Forbidden`. Whoever blocks before any line of a student
 has run leaves nothing that could have been kept; see `autograder.judge.plain` for when that is due.
@@ -236,6 +236,14 @@ def _stub(free: int) -> CodeType:
     return space["outer"]().__code__
 
 
+def _renamed(function: Any, _: str, code: Any) -> bool:
+    """Whether it is the function's own code under another name, as `torch.no_grad()` wants it."""
+    old = getattr(function, "__code__", None)
+    if not (isinstance(old, CodeType) and isinstance(code, CodeType)):
+        return False
+    return code.replace(co_name=old.co_name, co_qualname=old.co_qualname) == old
+
+
 def _guard(files: tuple[str, ...]) -> None:
     """Install the audit hook; it lives as long as the process."""
     real, under = os.path.realpath, tuple(f"{file}{os.sep}" for file in files)
@@ -265,7 +273,7 @@ def _guard(files: tuple[str, ...]) -> None:
         elif event == "exec" and files:
             if inside(getattr(args[0], "co_filename", "")):
                 raise Forbidden("forbidden code may not be run in this exercise")
-        elif event == "object.__setattr__" and args[1] == "__code__":
+        elif event == "object.__setattr__" and args[1] == "__code__" and not _renamed(*args):
             raise Forbidden("functions keep their code in this exercise")
 
     sys.addaudithook(hook)
