@@ -61,7 +61,7 @@ SETTINGS = (
     Setting("blended borders", blend=4.0),
     Setting("twelve slants, neighbours 15° apart", slants=TWELVE),
     Setting("reverse loss weighs 0.3", weights=(1.0, 0.3, 1.0)),
-    Setting("twice as wide, four times as long", width=32, steps=480),
+    Setting("four times as long", steps=480),
     Setting(
         "twelve slants, blended, features finished, stretched mask",
         slants=TWELVE,
