@@ -29,6 +29,7 @@ steps = 120  # training steps per run; 5000 and more for the real sets
 size = 48  # side of the images in pixels
 difference = 15.0  # degrees between the two textures that look alike
 seeds = [0, 1, 2, 3, 4]
+# Tried: camvid, 40 steps, three seeds: a gain of 0.001 in mean IoU, interval −0.012 to 0.015.
 
 # %% role="setup"
 import math
@@ -826,7 +827,7 @@ plots.compare(
 #
 # ### BEGIN SOLUTION
 # Claim: reverse attention raises the mean IoU where classes look alike, by one point at least. Setting:
-# four textures, two of them 15 degrees apart, a network of three convolutions, 150 steps, five seeds, paired
+# four textures, two of them 15 degrees apart, a network of three convolutions, 120 steps, five seeds, paired
 # by seed. The interval and the word are those that the experiment prints (they must agree). The paper starts
 # from a ResNet-101 that is pretrained on ImageNet, where the features are finished and only the heads
 # must learn to untangle; here features and heads learn at the same time from few images, and the second
@@ -983,6 +984,8 @@ if results:
 # stays within a few thousandths of zero for every seed, so the whole interval lies below one point: *not
 # reproduced* in this setting. Subtracting without the mask, which the authors found harmful, does no harm
 # here either: three convolutions learn both branches at once and share the work out between them.
+The card uses Student's t, whose interval is wider than your bootstrap's for few seeds: where the two
+words differ, believe the card.
 #
 # | | paper | here |
 # |---|---|---|
