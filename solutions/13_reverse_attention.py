@@ -960,7 +960,9 @@ if results:
     ).show()
 
 # %% role="experiment"
-if results:
+if len(seeds) < 2:
+    print("One seed says nothing about luck: set at least two, five are better.")
+elif results:
     with attempt("13.4 and 13.5"):
         for kind in ("reverse", "reverse attention"):
             card = claim_card(results["plain"], results[kind], 0.01)
