@@ -1,8 +1,8 @@
 """On honest hand-ins our gradebook says what stock `nbgrader autograde` writes.
 
 The class: the solution, the untouched notebook, half of it, and notebooks that carry one animal of
-the lab's zoo per exercise until all of them are used. Labs are found in solutions/. Experiments are
-left out: they come last, earn nothing and take longest. What trains before is cut short.
+the lab's zoo per exercise until all of them are used. Labs are found in solutions/. Pictures and
+experiments are left out: they earn nothing and take longest. What trains before is cut short.
 
 The table in DIFFERENTIAL.md is what the slow test found, lab by lab; this writes it again:
 
@@ -50,23 +50,24 @@ the solution, the untouched notebook, half of the solution, and notebooks that c
 the zoo per exercise, wrong answers and other right ones, until all of them are used. A hand-in
 agrees when score, waiting mark and comment of every graded cell are the same. *Checks* counts
 the graded checks of all hand-ins, *below* those that did not earn full points. Seconds are of a
-processor, of both programs on one machine, without the experiments. Written by
+processor, of both programs on one machine, without pictures and experiments. Written by
 
     uv run pytest -m slow -n 0 tests/hostile/test_differential.py --write-docs
 
 | lab | hand-ins | agreed | checks | below | our s | nbgrader s |
 |:--|--:|--:|--:|--:|--:|--:|
 """
+UNGRADED = ("look", "picture", "experiment")
 BEST = next((level for level in LEVELS if not missing(level)), "")
 pytestmark = pytest.mark.skipif(not BEST, reason="this machine has no box")
 
 
 def release(root: Path, lab: str) -> Classroom:
-    """A class with the lab, without its experiments."""
+    """A class with the lab, without its pictures and experiments."""
     figures = present_figures(LAYOUT.notebook(lab))
     notebook = expand(read_lab(LAYOUT.source(lab)), figures=figures, answers=False)
     role = [cell.metadata.get("course", {}).get("role") for cell in notebook.cells]
-    notebook.cells = [c for c, r in zip(notebook.cells, role) if r != "experiment"]
+    notebook.cells = [c for c, r in zip(notebook.cells, role) if r not in UNGRADED]
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             known = {t.id for n in ast.parse(cell.source).body if isinstance(n, ast.Assign)
