@@ -187,7 +187,10 @@ def keep(lab: str, row: str) -> None:
     old = TABLE.read_text("utf-8").splitlines() if TABLE.is_file() else []
     rows = {line.split("|")[1].strip(): line for line in old if line.startswith("| ")}
     rows = {name: rows[name] for name in LABS if name in rows} | {lab: row}
-    TABLE.write_text(HEAD + "".join(f"{rows[name]}\n" for name in LABS if name in rows), "utf-8")
+    text = HEAD + "".join(f"{rows[name]}\n" for name in LABS if name in rows)
+    if missing_labs := [name for name in LABS if name not in rows]:
+        text += f"\nNot run yet: {', '.join(missing_labs)}.\n"
+    TABLE.write_text(text, "utf-8")
 
 
 @pytest.mark.parametrize("lab", LABS[:1])
