@@ -92,8 +92,8 @@ for a setting in which there is one. The rules were fixed before the first run:
   which the mean gain over *both* rivals is {WORTH:g} or more is measured again on {len(FRESH)}
   seeds that took no part in the search, for among eight settings one looks good by luck. Only
   that second look counts.
-- Six seeds and a ninth setting, a network twice as wide, were planned; time allowed three seeds
-  and eight settings. The clock decided that, not the results.
+- Six seeds were planned, and a network twice as wide in the longer training. Time allowed three
+  seeds and the usual width. The clock decided that, not the results.
 
 Gains are those of reverse attention, with the 95 % interval of the mean over the seeds. The last
 column is how often the most confused pair of textures is taken for one another. Written by
