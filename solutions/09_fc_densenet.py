@@ -25,6 +25,8 @@ steps = 80  # training steps per run; 3000 and more for photographs
 size = 32  # side of the images in pixels, a multiple of 4
 growth = 3  # maps that one layer adds; 12 or 16 in the paper
 seeds = [0, 1, 2, 3]  # with three the interval of the first claim is too wide to judge
+# Tried: camvid, 40 steps, three seeds: mean IoU 0.18 to 0.20 dense, 0.18 to 0.19 chain, 0.13 to 0.16
+# without skips, 0.10 to 0.17 SegNet; poles need far more steps.
 
 # %% role="setup"
 import torch
@@ -1386,12 +1388,14 @@ if results:
 
 # %% role="experiment"
 if results:
-    ious = {kind: [results[kind, seed][0] for seed in seeds] for kind in kinds}
+    which = 0 if dataset == "lines" else 1  # photographs: too few steps for a thin class
+    watched = (f"IoU of {names[thin]}", "mean IoU")[which]
+    ious = {kind: [results[kind, seed][which] for seed in seeds] for kind in kinds}
     plots.bars(
         list(kinds),
         [round(sum(ious[kind]) / len(seeds), 3) for kind in kinds],
         [(max(ious[kind]) - min(ious[kind])) / 2 for kind in kinds],
-        title=f"IoU of {names[thin]}; {len(seeds)} seeds, half their range as error",
+        title=f"{watched[0].upper()}{watched[1:]}; {len(seeds)} seeds, half their range as error",
         ylabel="IoU",
         limits=(0, 1.05),
     ).show()

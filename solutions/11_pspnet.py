@@ -23,6 +23,7 @@ device = "cpu"  # "cuda" where there is one
 steps = 150  # training steps per run; 5000 and more for the real sets
 size = 64  # side of the images in pixels
 seeds = [0, 1, 2]
+# Tried: camvid, 40 steps, three seeds: mean IoU 0.10 to 0.12 without a pyramid, 0.13 to 0.15 with it.
 
 # %% role="setup"
 from collections.abc import Callable
@@ -68,8 +69,8 @@ plots.show_masks(
 # $$\text{start}_i = \Big\lfloor \frac{i\,n}{b} \Big\rfloor \quad\text{to}\quad
 # \text{end}_i = \Big\lceil \frac{(i+1)\,n}{b} \Big\rceil$$
 #
-# (the end is not part of it). Where $b$ does not divide $n$, neighbours share a row. Cutting with
-# `n // b` instead leaves the last rows out: pixels that the network never asks.
+# (without the end). Where $b$ does not divide $n$, neighbours share a row. Cutting with `n // b`
+# leaves the last rows out: pixels that nobody asks.
 # [Zhao et al. 2017, §3.2; layout of the authors' release]
 
 # %% exercise="11.1" role="look"
@@ -193,9 +194,8 @@ plots.compare_values(
 # ## 11.2 The pyramid
 
 # %% [markdown] exercise="11.2" role="idea"
-# Now every bin is averaged, per map and image. Each level is compressed by a 1 × 1 convolution to a
-# share of the maps, so that all levels together weigh as much as the features themselves, then
-# enlarged again and put behind them:
+# Every bin is averaged, per map and image. A 1 × 1 convolution compresses each level to a share of the
+# maps, so that all levels together weigh as much as the features, which they join enlarged:
 #
 # $$\text{out} = \big[\, x,\; \text{up}(f_1(\text{pool}_1 x)),\; \text{up}(f_2(\text{pool}_2 x)),\;
 # \text{up}(f_3(\text{pool}_3 x)),\; \text{up}(f_6(\text{pool}_6 x)) \,\big] .$$
@@ -947,12 +947,12 @@ with attempt("11.2 and 11.3"):
             )
             nets[label, seed], results[label, seed] = net, evaluate(net)
 rows = [
-    [label, seed, f"{iou:.3f}", f"{right:.0%}" if right == right else "not applicable"]
+    [label, seed, f"{iou:.3f}"] + ([f"{right:.0%}"] if dataset == "scenes" else [])
     for (label, seed), (iou, right) in results.items()
 ]
-plots.table(
-    ["network", "seed", "mean IoU", "boat or car, rightly"], rows, title=f"{len(test)} test images"
-)
+columns = ["network", "seed", "mean IoU"]
+columns += ["boat or car, rightly"] if dataset == "scenes" else []
+plots.table(columns, rows, title=f"{len(test)} test images")
 
 # %% role="experiment"
 context, share = {}, {}
@@ -974,9 +974,10 @@ with attempt("11.4 and 11.5"):
         share[label] = field_share(torch.autograd.grad(middle, image)[0][0].cpu())
 if share:
     plots.table(
-        ["network", "context: labels that change with the ground", "share of the image in use"],
+        ["network", "share of the image in use"]
+        + (["context: labels that change with the ground"] if context else []),
         [
-            [label, f"{context[label]:.0%}" if context else "not applicable", f"{share[label]:.0%}"]
+            [label, f"{share[label]:.0%}"] + ([f"{context[label]:.0%}"] if context else [])
             for label in share
         ],
         title=f"What the networks of seed {seeds[0]} look at",
@@ -985,19 +986,23 @@ if share:
 # %% role="experiment"
 if results:
     with torch.no_grad():
-        pair = torch.stack([test[0]["image"], (twin if twin is not None else test)[1]["image"]])
-        if twin is not None:
-            pair[1] = twin[0]["image"]
+        second = test[1] if twin is None else twin[0]
+        pair = torch.stack([test[0]["image"], second["image"]])
         labels_shown = [
             nets[label, seeds[-1]](pair.to(device)).argmax(1).cpu()
             for label in ("no pyramid", "bins 1, 2, 3, 6")
         ]
     plots.show_masks(
-        [pair[0], pair[0], pair[1], pair[1]],
-        [labels_shown[0][0], labels_shown[1][0], labels_shown[0][1], labels_shown[1][1]],
+        [pair[0]] * 3 + [pair[1]] * 3,
+        [
+            label
+            for i, sample in enumerate((test[0], second))
+            for label in (sample["mask"], labels_shown[0][i], labels_shown[1][i])
+        ],
         class_names=names,
-        titles=["no pyramid", "pyramid", "no pyramid, twin", "pyramid, twin"],
-        title="The same blob on two grounds",
+        titles=["truth", "no pyramid", "pyramid"] * 2,
+        title="Two test images" if twin is None else "The same blob on two grounds",
+        columns=3,
     ).show()
 
 # %% role="experiment"

@@ -24,6 +24,7 @@ steps = 120  # training steps per run; 5000 and more for the real sets
 size = 64  # side of the images in pixels
 width = 8  # maps of the stem; 64 in the paper
 seeds = [0, 1, 2]
+# Tried: camvid, 40 steps: mean IoU 0.17 ordinary, 0.24 to 0.26 dilated, 0.22 to 0.24 with JPU.
 
 # %% role="setup"
 from collections.abc import Callable

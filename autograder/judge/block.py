@@ -6,7 +6,8 @@ Four layers, because a student's code lives in the same process:
    default argument, a partial, a class attribute, `sys.modules`) meets the stub.
 2. *Operations of torch* are overridden in its dispatcher, below every Python name they have.
 3. An *audit hook*, which Python offers no way to remove, refuses to load or read the forbidden
-   files again, to give a function other code, and to list the interpreter's objects.
+   files again, to give a function other code (its own under another name passes: decorators of
+   torch do that), and to list the interpreter's objects.
 4. The kernel starts no other program for this process or its forks, which all carry the block.
 
 A stub notes the student's line and raises `Forbidden`. Whoever blocks before any line of a student

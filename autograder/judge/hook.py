@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from autograder.sandbox import kernel, seccomp
@@ -61,7 +62,7 @@ def close_ways(files: tuple[str, ...]) -> None:
         elif event == "exec" and files:
             if inside(getattr(args[0], "co_filename", "")):
                 raise Forbidden("forbidden code may not be run in this exercise")
-        elif event == "object.__setattr__" and args[1] == "__code__":
+        elif event == "object.__setattr__" and args[1] == "__code__" and not _renamed(*args):
             raise Forbidden("functions keep their code in this exercise")
 
     # A fresh Python would know of no block. The kernel sees to it, whatever starts the program: not
@@ -70,3 +71,11 @@ def close_ways(files: tuple[str, ...]) -> None:
         kernel.gain_no_privileges()
         seccomp.no_programs()
     sys.addaudithook(hook)
+
+
+def _renamed(function: Any, _: str, code: Any) -> bool:
+    """Whether it is the function's own code under another name, as `torch.no_grad()` wants it."""
+    old = getattr(function, "__code__", None)
+    if not (isinstance(old, CodeType) and isinstance(code, CodeType)):
+        return False
+    return code.replace(co_name=old.co_name, co_qualname=old.co_qualname) == old

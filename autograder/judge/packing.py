@@ -100,7 +100,9 @@ class Packer:
         if self._strides and not data.is_contiguous():
             strides = list(data.stride())
             data = _span(data)
-        raw = data.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        # A single number cut from a larger tensor counts as contiguous with any stride.
+        row = data.contiguous().as_strided((data.numel(),), (1,))
+        raw = row.view(torch.uint8).numpy().tobytes()
         name = str(data.dtype).removeprefix("torch.")
         return ["tensor", name, list(value.shape), self._buffer(raw), strides, grad]
 

@@ -480,7 +480,8 @@ plots.bars(
 # %% [markdown] tags=["notes"]
 # 2 minutes. 32s-fixed: only the scores are trained, the rest stays the classifier. The second skip
 # adds 0.3 points: returns diminish, and the authors stop there. In our miniature structure is thin,
-# so both skips matter: 95 % intervals 0.16 to 0.46 and 0.19 to 0.33, three seeds each (`docs/claims.md`). VOC 2012 test: 62.2, some 175 ms an image. Ask: which
+# so both skips matter: 95 % intervals 0.16 to 0.46 and 0.19 to 0.33, three seeds each
+# (`docs/claims.md`). VOC 2012 test: 62.2, some 175 ms an image. Ask: which
 # data would make a third skip worth it?
 
 # %% [markdown] tags=["slide"]

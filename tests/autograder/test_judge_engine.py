@@ -10,6 +10,7 @@ import pytest
 import tiny
 from judging import ROOT, lab, notebook, solution, submission, template
 
+from autograder.judge.block import _renamed
 from autograder.judge.engine import SandboxEngine, imports_of
 from autograder.judge.tidy import tidy
 from autograder.judge.wire import WireError
@@ -170,6 +171,28 @@ def test_what_is_forbidden_earns_nothing_and_costs_the_next_question_nothing(eng
     questions, _ = answered(engine, "8.1", TRICKS[name], also="8.2")
     assert questions["8.1"].earned == 0
     assert questions["8.2"].earned == 8
+
+
+@pytest.mark.parametrize("looks", ["", "import sys\n"])
+def test_a_decorator_of_torch_renames_code_and_is_no_cheating(engine, looks):
+    answer = f"{looks}import torch\n\n\n@torch.no_grad()\n{RIGHT}"
+    questions, _ = answered(engine, "8.1", answer, also="8.2")
+    assert questions["8.1"].earned == questions["8.1"].points
+    assert questions["8.2"].earned == 8
+
+
+def test_only_its_own_code_may_return_to_a_function():
+    def mine(n):
+        return n + 1
+
+    def other(n):
+        return n + 2
+
+    code = mine.__code__
+    assert _renamed(mine, "__code__", code.replace(co_name="x", co_qualname="y"))
+    assert not _renamed(mine, "__code__", other.__code__)
+    assert not _renamed(mine, "__code__", other.__code__.replace(co_name="mine"))
+    assert not _renamed(mine, "__code__", code.replace(co_consts=(None, 2)))
 
 
 @pytest.mark.parametrize("looks", ["", "import sys\n"])

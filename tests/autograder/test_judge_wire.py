@@ -64,6 +64,13 @@ def test_tensors_keep_shape_dtype_and_layout(dtype):
             assert arrived.stride() == view.stride()
 
 
+@pytest.mark.parametrize("send", [crossed, laid_out])
+def test_a_single_number_crosses_whatever_its_stride(send):
+    for view in (torch.arange(8.0)[4::4], torch.ones(3, 5)[:1, 2:3], torch.zeros(2, 0)[:, ::3]):
+        assert view.is_contiguous()
+        assert torch.equal(send(view), view)
+
+
 def test_a_view_does_not_bring_its_neighbours_along():
     secret = torch.tensor([[1.0, 42.0], [2.0, 42.0]])
     arrived = laid_out(secret[:, 0])
