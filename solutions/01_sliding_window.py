@@ -76,6 +76,20 @@ plots.show_boxes(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving pictures of this lab: predict, then drag. `uv run course lectures open 1` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("sliding_window")
+
+# %% role="experiment"
+demos.show("nms")
+
+# %% [markdown]
 # ---
 # ## 1.1 A grid of windows
 

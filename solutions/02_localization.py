@@ -114,6 +114,17 @@ plots.show_boxes(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 2` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("iou")
+
+# %% [markdown]
 # ---
 # ## 2.1 How well do two boxes agree?
 

@@ -101,6 +101,17 @@ plots.show_boxes(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 3` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("roi_pooling")
+
+# %% [markdown]
 # ---
 # ## 3.1 Four numbers that move a box
 

@@ -144,6 +144,20 @@ draw_grid(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving pictures of this lab: predict, then drag. `uv run course lectures open 4` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("yolo_grid")
+
+# %% role="experiment"
+demos.show("precision_recall")
+
+# %% [markdown]
 # ---
 # ## 4.1 Objects become a grid
 

@@ -60,6 +60,20 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving pictures of this lab: predict, then drag. `uv run course lectures open 5` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("patch_scan")
+
+# %% role="experiment"
+demos.show("receptive_field")
+
+# %% [markdown]
 # ---
 # ## 5.1 The window around a pixel
 

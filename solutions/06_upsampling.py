@@ -54,6 +54,20 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving pictures of this lab: predict, then drag. `uv run course lectures open 6` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("transposed_convolution")
+
+# %% role="experiment"
+demos.show("unpooling")
+
+# %% [markdown]
 # ---
 # ## 6.1 Unpooling with switches
 

@@ -55,6 +55,17 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 7` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("fcn_skips")
+
+# %% [markdown]
 # ---
 # ## 7.1 A fully connected layer is a convolution
 

@@ -53,6 +53,20 @@ plots.outlines(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving pictures of this lab: predict, then drag. `uv run course lectures open 8` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("unet_tiles")
+
+# %% role="experiment"
+demos.show("border_weights")
+
+# %% [markdown]
 # ---
 # ## 8.1 Sizes on the way down and up
 

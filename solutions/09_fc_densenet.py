@@ -57,6 +57,17 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 9` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("dense_block")
+
+# %% [markdown]
 # ---
 # ## 9.1 The dense block
 

@@ -60,6 +60,17 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 10` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("dense_crf")
+
+# %% [markdown]
 # ---
 # ## 10.1 A kernel with holes
 

@@ -58,6 +58,17 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 11` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("pyramid_pooling")
+
+# %% [markdown]
 # ---
 # ## 11.1 Bins for any size
 

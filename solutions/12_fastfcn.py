@@ -65,6 +65,17 @@ plots.bars(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 12` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("joint_upsampling")
+
+# %% [markdown]
 # ---
 # ## 12.1 Every r-th pixel is an image
 

@@ -63,6 +63,17 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 13` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("reverse_attention")
+
+# %% [markdown]
 # ---
 # ## 13.1 The same labels, the opposite question
 
@@ -986,8 +997,8 @@ elif results:
 # stays within a few thousandths of zero for every seed, so the whole interval lies below one point: *not
 # reproduced* in this setting. Subtracting without the mask, which the authors found harmful, does no harm
 # here either: three convolutions learn both branches at once and share the work out between them.
-The card uses Student's t, whose interval is wider than your bootstrap's for few seeds: where the two
-words differ, believe the card.
+# The card uses Student's t, whose interval is wider than your bootstrap's for few seeds: where the two
+# words differ, believe the card.
 #
 # | | paper | here |
 # |---|---|---|

@@ -73,6 +73,17 @@ plots.show_masks(
 )
 
 # %% [markdown]
+# ## See it move
+#
+# The lecture's moving picture of this lab: predict, then drag. `uv run course lectures open 14` opens the
+# slides, `uv run course demos` all demos.
+
+# %% role="experiment"
+from course import demos
+
+demos.show("metric_duel")
+
+# %% [markdown]
 # ---
 # ## 14.1 Count every pixel once
 

@@ -72,11 +72,7 @@ def measure(settings: Sequence[Setting], seeds: range) -> list[Found]:
     return list(found.values())
 
 
-_HEAD = f"""---
-orphan: true
----
-
-# Where does reverse attention help?
+_HEAD = f"""# Where does reverse attention help?
 
 Lab 13 measures no gain of reverse attention (Huang et al. 2017) over a plain head. This page looks
 for a setting in which there is one. The rules were fixed before the first run:
