@@ -106,8 +106,15 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     return (
         f"Intersection {found.intersection:g}, union {found.union:g} square cells: IoU = "
         f"{found.iou:.2f}. The enclosing box has {found.hull:g}: GIoU = {found.giou:.2f}."
+        + (_rise_in_words(a, b) if state["arrows"] else "")
         + (" Without overlap IoU is 0 wherever B lies; GIoU is not." if found.iou == 0 else "")
     )
+
+
+def _rise_in_words(a: Sequence[float], b: Sequence[float]) -> str:
+    """By how much each score rises for a cell in its best direction: the lengths of the slopes."""
+    iou, giou = (float(np.hypot(*way)) for way in slope(a, b))
+    return f" The best step of one cell raises IoU by {iou:.3f} and GIoU by {giou:.3f}."
 
 
 def _draw_boxes(sheet: Picture, a: Sequence[float], b: Sequence[float]) -> None:

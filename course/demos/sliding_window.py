@@ -178,10 +178,11 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     beside = MAPS[0] + sheet.text_width(f"{done:,}", size=34, bold=True) + 12
     sheet.text((beside, 396), f"of {total:,} calls", size=20)
     sheet.text((MAPS[0], 446), f"A photo of 1024 × 768: {photo:,}", size=20)
+    only = "" if state["boxes"] == BOTH else ", drawn alone"
     return (
         f"{done:,} of {total:,} classifier calls: windows of {size} pixels, {stride} apart, on "
         f"{_many(len(maps), 'scale')}. {_many(len(boxes), 'window')} above {THRESHOLD}, "
-        f"{len(kept)} after suppression: {verdict}. "
+        f"{len(kept)} after suppression{only}: {verdict}. "
         f"A photograph of 1024 × 768 would need {photo:,} calls."
     )
 

@@ -100,3 +100,11 @@ def test_boxes_in_the_corners_can_be_drawn(place: tuple) -> None:
 def test_impossible_states_are_refused(state: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(state))):
         DEMO.frame(state)
+
+
+def test_the_caption_says_what_the_arrows_show() -> None:
+    boxes = ((2, 4, 14, 16), (34, 20, 46, 32))
+    step = float(np.hypot(*slope(*boxes).giou))
+    caption = DEMO.frame({"boxes": boxes, "arrows": True}).caption
+    assert f"raises IoU by 0.000 and GIoU by {step:.3f}." in caption
+    assert "The best step" not in DEMO.frame({"boxes": boxes}).caption
