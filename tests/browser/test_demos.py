@@ -19,7 +19,7 @@ from tests.browser.demo_page import DemoPage
 from tests.browser.notebook import Notebook
 
 ERROR_BOX = ".jupyter-widgets-error-widget"
-DARK = "jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+THEME = "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})"
 QUICK = 150  # milliseconds from the hand to the picture
 
 
@@ -36,12 +36,21 @@ def open_demo(lab: LabServer, page: Any, name: str, *, run: bool = True) -> Note
     return opened
 
 
+def change_theme(page: Any, name: str) -> None:
+    """Choose a theme of JupyterLab and wait until a demo has drawn itself for it."""
+    page.evaluate(THEME, f"JupyterLab {name}")
+    light = "true" if name == "Light" else "false"
+    page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=light)
+    page.wait_for_timeout(700)
+
+
 @pytest.mark.parametrize("name", demos.names())
 def test_each_control_moves_the_picture(lab_server: LabServer, page: Any, name: str) -> None:
     complaints: list[str] = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     demo = demos.get(name)
     open_demo(lab_server, page, name)
+    change_theme(page, "Light")  # Lab remembers that of the test before
     live = DemoPage(page, demo.title)
     start = live.caption
     assert start == demo.frame().caption
@@ -60,9 +69,7 @@ def test_each_control_moves_the_picture(lab_server: LabServer, page: Any, name: 
     assert page.locator(".course-demo .problem:not(:empty)").count() == 0
     assert findings(page, ".course-demo") == []
     page.screenshot(path=str(_picture(f"{name}-light")))
-    page.evaluate(DARK)
-    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
-    page.wait_for_timeout(700)
+    change_theme(page, "Dark")
     assert findings(page, ".course-demo") == []
     page.screenshot(path=str(_picture(f"{name}-dark")))
     unexpected = [text for text in complaints if "404" not in text]
@@ -119,6 +126,7 @@ def test_the_moving_picture_of_the_readme(
     """A window scans, a pyramid finds the rest, suppression leaves one box each."""
     film = Path(__file__).parents[2] / "docs" / "scanner.gif"
     open_demo(lab_server, page, "sliding_window")
+    change_theme(page, "Light")
     live = DemoPage(page, demos.get("sliding_window").title)
     frames = []
 
