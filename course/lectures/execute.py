@@ -66,11 +66,13 @@ def execute(
             on_cell_start=begun,
             coalesce_streams=True,
             store_widget_state=False,
+            shutdown_kernel="immediate",
         )
         variables = {**os.environ, **_HEADLESS, **dict(environment or {})}
         variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         try:
-            with client.setup_kernel(env=variables, stderr=subprocess.DEVNULL):
+            # A kernel of ours is left running unless it is asked to go: half a gigabyte each.
+            with client.setup_kernel(cleanup_kc=True, env=variables, stderr=subprocess.DEVNULL):
                 for index, cell in enumerate(notebook.cells):
                     client.execute_cell(cell, index)
                 notebook.metadata["processor_seconds"] = _seconds_of(client.km)

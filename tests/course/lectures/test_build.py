@@ -9,6 +9,7 @@ import stat
 from html.parser import HTMLParser
 from pathlib import Path
 
+import psutil
 import pytest
 
 from course.cli import main
@@ -145,10 +146,26 @@ def test_a_failure_names_lecture_cell_and_line(tmp_path: Path, text: str, says: 
     assert "\x1b" not in str(failure.value)
 
 
+def kernels() -> set[int]:
+    """Kernels that this process has started and not stopped."""
+    children = psutil.Process().children(recursive=True)
+    return {each.pid for each in children if "ipykernel_launcher" in " ".join(each.cmdline())}
+
+
 def test_a_cell_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = kernels()
     monkeypatch.setattr("course.lectures.execute.SECONDS", 1)
     with pytest.raises(LectureError, match="line 4: not done after 1 s"):
         execute(lecture(tmp_path, START + "while True: pass\n"))
+    assert kernels() <= before
+
+
+def test_no_kernel_is_left_behind(tmp_path: Path) -> None:
+    before = kernels()
+    execute(lecture(tmp_path))
+    with pytest.raises(LectureError, match="ZeroDivisionError"):
+        execute(lecture(tmp_path, START + "1 / 0\n"))
+    assert kernels() <= before
 
 
 @pytest.mark.usefixtures("few_sources")
