@@ -154,6 +154,9 @@ def _read(lecture: Lecture, ran: Any) -> Any:
             continue
         if kind == "notes":
             cell.source = "\n".join(f"> {line}".rstrip() for line in cell.source.splitlines())
+        for output in cell.get("outputs", ()):
+            for kind in [k for k in output.get("data", {}) if k.startswith("application/vnd.")]:
+                del output["data"][kind]  # what programs read; the page has the same as HTML
         hidden = cell.cell_type == "code" and "code" not in cell.metadata.get("tags", ())
         cell.metadata = {"tags": ["remove-input"]} if hidden else {}
         cells.append(cell)

@@ -4,6 +4,10 @@ import os
 
 import pytest
 
+from tests.chromium import browser, page, pytest_collection_modifyitems, pytest_runtest_makereport
+
+__all__ = ["browser", "page", "pytest_collection_modifyitems", "pytest_runtest_makereport"]
+
 # Workers share the cores: one thread each, or they wait for one another in every torch operation.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
