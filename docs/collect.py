@@ -26,6 +26,7 @@ from course.lectures.catalogue import Lecture, lectures
 __all__ = ["collect"]
 
 ROOT = Path(__file__).resolve().parents[1]
+_SOURCES = 'href="../slides/source/'
 
 
 def collect(docs: Path) -> None:
@@ -157,6 +158,9 @@ def _read(lecture: Lecture, ran: Any) -> Any:
         for output in cell.get("outputs", ()):
             for kind in [k for k in output.get("data", {}) if k.startswith("application/vnd.")]:
                 del output["data"][kind]  # what programs read; the page has the same as HTML
+            if "text/html" in output.get("data", {}):  # source pages lie beside the decks
+                html = output["data"]["text/html"].replace('href="source/', _SOURCES)
+                output["data"]["text/html"] = html
         hidden = cell.cell_type == "code" and "code" not in cell.metadata.get("tags", ())
         cell.metadata = {"tags": ["remove-input"]} if hidden else {}
         cells.append(cell)
