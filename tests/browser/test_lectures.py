@@ -126,7 +126,8 @@ def test_every_slide_reads_well(deck: Deck, request: pytest.FixtureRequest) -> N
     for theme in ("light", "dark"):
         deck.page.emulate_media(color_scheme=theme)
         deck.page.evaluate("Reveal.slide(0)")
-        assert deck.page.evaluate("document.documentElement.dataset.theme") == theme
+        followed = "theme => document.documentElement.dataset.theme === theme"
+        deck.page.wait_for_function(followed, arg=theme, timeout=10_000)
         for index in deck.slides():
             here = f"slide {index + 1}, {theme}"
             part = None if index == 0 else "section.present"  # what is around stays the same
