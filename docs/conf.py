@@ -28,6 +28,8 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx-mathjax-offline",
 ]
+html_static_path = ["static"]
+html_js_files = ["accessible.js"]
 html_extra_path = ["extra"]  # the decks of slides
 exclude_patterns = ["site", "**.ipynb_checkpoints"]
 default_role = "literal"

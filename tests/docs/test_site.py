@@ -98,6 +98,7 @@ def read_pages(site: Path) -> list[Path]:
     return [path for path in pages(site) if not aside & set(path.relative_to(site).parts)]
 
 
+@pytest.mark.slow  # axe reads some ninety pages, twice: minutes
 def test_every_page_can_be_read_without_eyes_or_mouse(site: Path, page: Any) -> None:
     faults = []
     for path in read_pages(site):
