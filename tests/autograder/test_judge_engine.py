@@ -10,8 +10,8 @@ import pytest
 import tiny
 from judging import ROOT, lab, notebook, solution, submission, template
 
-from autograder.judge.block import _renamed
 from autograder.judge.engine import SandboxEngine, imports_of
+from autograder.judge.hook import _renamed
 from autograder.judge.tidy import tidy
 from autograder.judge.wire import WireError
 from autograder.limits import Limits
