@@ -1,6 +1,6 @@
 """Where does reverse attention help? A search over settings, and a second look on fresh seeds.
 
-    uv run pytest -m slow -n 0 tests/benchmarks/test_reverse_attention.py --write-docs
+    uv run pytest -m slow -n 0 tests/benchmarks/test_attention_search.py --write-docs
 
 writes docs/reverse_attention.md. The rules were fixed before the first run, and are on the page.
 """
@@ -94,7 +94,7 @@ for a setting in which there is one. The rules were fixed before the first run:
 Gains are those of reverse attention, with the 95 % interval of the mean over the seeds. The last
 column is how often the most confused pair of textures is taken for one another. Written by
 
-    uv run pytest -m slow -n 0 tests/benchmarks/test_reverse_attention.py --write-docs
+    uv run pytest -m slow -n 0 tests/benchmarks/test_attention_search.py --write-docs
 
 """
 _COLUMNS = ("setting", *RIVALS, *(f"gain over {rival}" for rival in RIVALS[:2]), "worst pair")
