@@ -8,6 +8,7 @@ from course.claims import claim
 from course.demos import nms as stepper
 from course.demos import sliding_window as scanner
 from course.lectures.flock import CLASSES, flock
+from course.lectures.panels import frame, panel
 from course.models import OverFeat
 from course.plots.panels import paint
 
@@ -17,21 +18,6 @@ SHEEP = CLASSES.index("sheep")
 scene = flock()
 pixels = scene.image.permute(1, 2, 0)
 height, width = scene.labels.shape
-
-
-def panel(axis, title, picture=None, **style):
-    """A picture on an axis without ticks, the flock where none is given."""
-    axis.imshow(pixels if picture is None else picture, **style)
-    axis.set_axis_off()
-    axis.set_title(title, fontsize=15)
-
-
-def frame(axis, box, color, **style):
-    """The outline of a box (x0, y0, x1, y1)."""
-    x0, y0, x1, y1 = (float(v) - 0.5 for v in box)
-    axis.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", lw=5)
-    axis.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=color, **{"lw": 3, **style})
-
 
 # %% [markdown] tags=["slide"]
 # # Sliding windows

@@ -7,6 +7,7 @@ from course import boxes, data, demos, lectures, plots, windows
 from course.claims import claim
 from course.lectures.blocks import Blocks
 from course.lectures.flock import flock
+from course.lectures.panels import frame, panel
 from course.models import localizer
 
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, WINE = plots.PALETTE
@@ -14,25 +15,6 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, WINE = plots.PALETTE
 scene = flock()
 pixels = scene.image.permute(1, 2, 0)
 height, width = scene.labels.shape
-
-
-def panel(axis, title, picture=None, **style):
-    """A picture on an axis without ticks, the flock where none is given."""
-    axis.imshow(pixels if picture is None else picture, **style)
-    axis.set_axis_off()
-    axis.set_title(title, fontsize=15)
-
-
-def frame(axis, box, color, text="", **style):
-    """The outline of a box (x0, y0, x1, y1) with a word above it."""
-    x0, y0, x1, y1 = (float(v) - 0.5 for v in box)
-    if style.get("lw", 3) > 1:
-        axis.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", lw=5)
-    axis.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=color, **{"lw": 3, **style})
-    if text:
-        label = {"facecolor": "white", "edgecolor": color, "pad": 2}
-        axis.text(x0, y0 - 6, text, fontsize=14, va="bottom", bbox=label)
-
 
 # %% [markdown] tags=["slide"]
 # # Classification and localization

@@ -8,6 +8,7 @@ from course import boxes, data, demos, geometry, lectures, plots, proposals, win
 from course.claims import claim
 from course.lectures.blocks import Blocks
 from course.lectures.flock import flock
+from course.lectures.panels import frame, panel
 from course.models import RCNN, FastRCNN
 from course.models.rcnn import warp_regions
 from course.models.vgg import vgg_stages
@@ -19,23 +20,6 @@ pixels = scene.image.permute(1, 2, 0)
 height, width = scene.labels.shape
 found = proposals.segment_proposals(scene.image)
 overlaps = boxes.box_iou(found, scene.boxes)  # (proposals, sheep)
-
-
-def panel(axis, title, picture=None, **style):
-    """A picture on an axis without ticks, the flock where none is given."""
-    axis.imshow(pixels if picture is None else picture, **style)
-    axis.set_axis_off()
-    axis.set_title(title, fontsize=15)
-
-
-def frame(axis, box, color, **style):
-    """The outline of a box (x0, y0, x1, y1)."""
-    x0, y0, x1, y1 = (float(v) - 0.5 for v in box)
-    xs, ys = [x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0]
-    if style.get("lw", 3) > 1:
-        axis.plot(xs, ys, color="white", lw=5)
-    axis.plot(xs, ys, color=color, **{"lw": 3, **style})
-
 
 # %% [markdown] tags=["slide"]
 # # Region proposals

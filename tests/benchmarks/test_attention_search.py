@@ -89,7 +89,7 @@ for a setting in which there is one. The rules were fixed before the first run:
   seeds that took no part in the search, for among eight settings one looks good by luck. Only
   that second look counts.
 - Six seeds were planned, and a network twice as wide in the longer training. Time allowed three
-  seeds and the usual width. The clock decided that, not the results.
+  seeds and the usual width; that was settled after the results of the first two had been seen.
 
 Gains are those of reverse attention, with the 95 % interval of the mean over the seeds. The last
 column is how often the most confused pair of textures is taken for one another. Written by
