@@ -18,3 +18,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-docs", action="store_true", help="write what docs/ shows of measured results"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what failed once more, a line each, below the long reports: a cut log keeps its end."""
+    failed = [
+        report.nodeid
+        for kind in ("failed", "error")
+        for report in terminalreporter.stats.get(kind, [])
+        if hasattr(report, "nodeid")
+    ]
+    if failed:
+        terminalreporter.section("what failed")
+        for name in dict.fromkeys(failed):
+            terminalreporter.line(name)
