@@ -8,15 +8,26 @@ import re
 import threading
 from collections.abc import Iterable
 
-__all__ = ["bound_names", "defined_names", "is_python", "parse", "used_names"]
+__all__ = ["bound_names", "defined_names", "is_python", "parse", "tree_of", "used_names"]
 
 _MAGIC = re.compile(r"^[ \t]*[%!].*$", re.M)
 _DEEPEST = 200
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _SCOPES = (*_FUNCTIONS, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-# Before CPython 3.12, two threads that parse at once can end in "AST constructor recursion depth
-# mismatch": the interpreter counts the depth once for all threads.
 _one_at_a_time = threading.Lock()
+
+
+def tree_of(source: str) -> ast.Module:
+    """`ast.parse`, one thread at a time.
+
+    Before CPython 3.12, two threads that parse at once can end in "AST constructor recursion depth
+    mismatch": the interpreter counts the depth once for all threads.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse`.
+    """
+    with _one_at_a_time:
+        return ast.parse(source)
 
 
 def parse(source: str) -> ast.Module | None:
@@ -27,8 +38,7 @@ def parse(source: str) -> ast.Module | None:
     """
     for text in (source, _MAGIC.sub("", source)):
         try:
-            with _one_at_a_time:
-                tree = ast.parse(text)
+            tree = tree_of(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         return tree if _is_shallow(tree) else None
@@ -53,8 +63,7 @@ def is_python(source: str) -> bool:
     (True, False)
     """
     try:
-        with _one_at_a_time:
-            ast.parse(source)
+        tree_of(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

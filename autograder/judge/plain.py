@@ -14,6 +14,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from autograder.syntax import tree_of
+
 __all__ = ["is_plain"]
 
 
@@ -57,7 +59,7 @@ def is_plain(sources: Iterable[str]) -> bool:
     """
     for source in sources:
         try:
-            tree = ast.parse(source)
+            tree = tree_of(source)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return False  # magic lines too
         if not all(map(_plain_node, ast.walk(tree))):

@@ -20,6 +20,7 @@ from autograder.rebuild import rebuild
 from autograder.records import Result
 from autograder.schedule import engines
 from autograder.scoring import score
+from autograder.syntax import tree_of
 from autograder.template import Template
 
 SECONDS = "AUTOGRADER_TEST_SECONDS"
@@ -86,7 +87,7 @@ def _run(source: str, names: dict[str, Any], count: int) -> list[Any]:
         outputs.append(v4.new_output("display_data", data=data))
 
     try:
-        tree = ast.parse(source)
+        tree = tree_of(source)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         names["display"] = display
         exec(compile(tree, "cell", "exec"), names)
