@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 from tests.chromium import browser, page, pytest_collection_modifyitems, pytest_runtest_makereport
 
@@ -11,6 +12,10 @@ __all__ = ["browser", "page", "pytest_collection_modifyitems", "pytest_runtest_m
 # Workers share the cores: one thread each, or they wait for one another in every torch operation.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No time limit: a first example draws what later ones find drawn, on a machine with other work.
+settings.register_profile("course", deadline=None)
+settings.load_profile("course")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -306,7 +306,7 @@ def test_pictures_in_a_written_answer_are_kept(template: Template) -> None:
     assert kept == [{"a.png": {"image/png": "QUJD"}}]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_shuffled_lossy_notebooks_never_lose_an_unambiguous_answer(
     template: Template, data: st.DataObject
