@@ -141,14 +141,27 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
     told = f"Rate {rate}: {count} of 256 positions computed, {9 * count * layers} multiply-"
     told += "accumulates per pair of channels" + ", and 2304 for h. " * (mode == JOINT)
     cost = f" {state['net']}: {encoder_costs(state['net'])[MODES.index(mode)]:.1f} billion."
+    here = _told_of(pixel, mode, rate, found)
     if mode == DILATED:
-        return told + f" on {rate * rate} subgrids that never mix." + cost
+        return told + f" on {rate * rate} subgrids that never mix." + here + cost
     if mode == STRIDE:
         error = found.error(found.interpolated)
-        return told + f". Interpolated, the result is off by {error:.2f} of its spread." + cost
+        told += f". Interpolated, the result is off by {error:.2f} of its spread."
+        return told + here + cost
     exact = f"{part} known values give the ten numbers of h"
     why = exact if layers == 1 else "one convolution cannot be two with a ReLU between"
-    return told + f"It is off by {found.error(found.joint):.2f} of the spread: {why}." + cost
+    return told + f"It is off by {found.error(found.joint):.2f} of the spread: {why}." + here + cost
+
+
+def _told_of(pixel: tuple[int, int], mode: str, rate: int, found: Maps) -> str:
+    """What the chosen pixel is made from, and its value."""
+    (x, y), read = pixel, len(_sources(mode, rate, pixel))
+    told = f" Column {x}, row {y} reads {read} position{'s' * (read > 1)}"
+    right = found.dilated[y, x]
+    if mode == DILATED:
+        return f"{told}: {right:.2f}."
+    guess = (found.interpolated if mode == STRIDE else found.joint)[y, x]
+    return f"{told}: {guess:.2f}, dilated {right:.2f}."
 
 
 def _draw_map(sheet: Picture, mode: str, rate: int, pixel: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -25,7 +26,7 @@ def test_the_gallery_is_a_valid_notebook_with_every_demo_at_rest(tmp_path: Path)
     assert [cell.source for cell in shown] == [f'demos.show("{name}")' for name in demos.names()]
     for cell, name in zip(shown, demos.names()):
         (output,) = cell.outputs
-        assert demos.get(name).title in output["data"]["text/html"]
+        assert demos.get(name).title in unescape(output["data"]["text/html"])
     headings = [cell.source[3:] for cell in page.cells if cell.source.startswith("## ")]
     for heading in headings:
         assert f'href="#{heading.replace(" ", "-")}"' in page.cells[0].source.replace("&#x27;", "'")
