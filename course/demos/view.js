@@ -249,6 +249,7 @@ function render({ model, el }) {
     follow();
     model.set("state", state);
     model.set("turn", model.get("turn") + 1);
+    root.dataset.asked = model.get("turn");
     model.save_changes();
     clearTimeout(waiting);
     waiting = setTimeout(() => {
@@ -270,9 +271,12 @@ function render({ model, el }) {
     ask(spec.controls[0].name, state[spec.controls[0].name]);
   });
   panel.append(reset);
+  // JupyterLab takes arrows, space and enter for its cells, unless the node itself says otherwise.
+  for (const node of root.querySelectorAll("input, select, button, summary, [tabindex]"))
+    node.setAttribute("data-lm-suppress-shortcuts", "true");
 
-  let url = "", shown = 0;
-  const draw = async () => {
+  let url = "", shown = 0, drawn = Promise.resolve();
+  const drawPicture = async () => {
     const number = ++shown;
     const next = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/png" }));
     const loaded = new Image();
@@ -283,13 +287,19 @@ function render({ model, el }) {
     URL.revokeObjectURL(url);
     url = next;
     image.alt = model.get("caption");
-    root.dataset.answered = model.get("answered"); // for tests: the turn that is in sight
   };
+  const draw = () => { drawn = drawPicture(); };
   const tell = () => {
     caption.textContent = model.get("caption");
     problem.textContent = model.get("problem");
   };
-  const answered = () => { clearTimeout(waiting); tell(); };
+  const answered = async () => {
+    clearTimeout(waiting);
+    tell();
+    await null; // the change of the picture may be told after this one
+    await drawn;
+    root.dataset.answered = model.get("answered"); // the turn that is in sight, for tests
+  };
   model.on("change:picture", draw);
   model.on("change:caption", tell);
   model.on("change:problem", tell);

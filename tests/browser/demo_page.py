@@ -26,8 +26,9 @@ _DIFFERENCE = """() => {
   return changed / (a.length / 4);
 }"""
 _WATCH = """(root) => {
-  const before = root.dataset.answered;
+  const before = root.dataset.answered, asked = root.dataset.asked;
   window.__moved = null;
+  window.__asked = () => root.dataset.asked !== asked;
   const mark = () => { window.__start ??= performance.now(); };
   window.__start = null;
   for (const name of ['keydown', 'input', 'change', 'pointerdown', 'pointermove'])
@@ -76,19 +77,27 @@ class DemoPage:
         return self.root.locator(".caption").inner_text()
 
     def move(self, action: Any, *arguments: Any) -> Answer | None:
-        """Do something to the demo; None where nothing was asked within a second."""
+        """Do something to the demo; None where it asked nothing."""
         self.root.evaluate(_WATCH)
         action(*arguments)
-        try:
-            self.page.wait_for_function("() => window.__moved !== null", timeout=3000)
-        except Exception as error:
-            if "Timeout" not in str(error):
-                raise
+        self.page.wait_for_timeout(60)
+        if not self.page.evaluate("() => window.__asked()"):
             return None
+        self.page.wait_for_function("() => window.__moved !== null", timeout=20_000)
         self.page.wait_for_timeout(60)  # a move may ask more than once
         self.root.evaluate(_FINGERPRINT)
         time = self.page.evaluate("() => window.__moved")
         return Answer(time, self.page.evaluate(_DIFFERENCE), self.caption)
+
+    def first_answer(self, actions: list[Any]) -> list[Answer]:
+        """Try actions until one changes picture and caption; every answer on the way."""
+        answers, before = [], self.caption
+        for action in actions:
+            if answer := self.move(action):
+                answers.append(answer)
+                if answer.changed > 0.0002 and answer.caption != before:
+                    break
+        return answers
 
     def reset(self) -> None:
         """Press the button; it may change nothing."""
@@ -119,7 +128,7 @@ class DemoPage:
             tag = "input" if kind == "slider" else "select"
             node = self.root.locator(f'{tag}[name="{name}"]')
             up, down = ("ArrowRight", "ArrowLeft") if kind == "slider" else ("ArrowDown", "ArrowUp")
-            return [lambda key=key: node.press(key) for key in (up, down, down, "End", "Home")]
+            return [lambda key=key: node.press(key) for key in (up, down, down)]
         if kind == "toggle":
             return [lambda: self.root.locator(f'input[name="{name}"]').press("Space")] * 2
         node = self._layer(control).first

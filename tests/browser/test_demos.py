@@ -59,12 +59,12 @@ def test_each_control_moves_the_picture(lab_server: LabServer, page: Any, name: 
         spec = control.spec()
         words = set()
         for way, actions in (("mouse", live.by_mouse(spec)), ("keys", live.by_keys(spec))):
-            answers = [answer for answer in map(live.move, actions) if answer]
+            answers = live.first_answer(actions)
             assert any(a.changed > 0.0002 for a in answers), f"{control.name} by {way}"
             words |= {answer.caption for answer in answers}
             times.append(min(answer.milliseconds for answer in answers))
+            live.reset()  # a slider at its end has nowhere to go
         assert words - {start}, f"the caption says nothing about {control.name}"
-        live.reset()
     assert live.caption == start
     assert page.locator(".course-demo .problem:not(:empty)").count() == 0
     assert findings(page, ".course-demo") == []
