@@ -12,7 +12,7 @@ __all__ = ["block_operations"]
 
 _SPACES = {"torch": "aten", "torchvision": "torchvision"}
 _KEYS = ("CPU", "CompositeImplicitAutograd")
-# One Python function, and the operations that it is a choice of.
+# One Python function, by its last or its whole name, and the operations that it is a choice of.
 _FAMILIES = {
     name: tuple(operations.split())
     for name, operations in {
@@ -22,8 +22,8 @@ _FAMILIES = {
         "interpolate": "upsample_nearest1d upsample_nearest2d upsample_nearest3d"
         " _upsample_nearest_exact1d _upsample_nearest_exact2d upsample_linear1d"
         " upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d",
-        "unfold": "im2col unfold",
-        "fold": "col2im",
+        "torch.nn.functional.unfold": "im2col",  # the method of tensors is another operation
+        "torch.nn.functional.fold": "col2im",
         "cross_entropy": "cross_entropy_loss",
         "max_pool2d": "max_pool2d max_pool2d_with_indices",
     }.items()
@@ -50,7 +50,7 @@ def block_operations(name: str, refuse: Callable[[], Any]) -> bool:
     _libraries.append(library)  # an override ends with its library
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of every override
-        for operation in _FAMILIES.get(last, (last,)):
+        for operation in _FAMILIES.get(name, _FAMILIES.get(last, (last,))):
             packet = getattr(getattr(torch.ops, space), operation, None)
             for overload in packet.overloads() if packet is not None else ():
                 full = operation if overload == "default" else f"{operation}.{overload}"

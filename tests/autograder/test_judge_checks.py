@@ -333,6 +333,17 @@ def test_other_operations_go_on(judge):
     assert judge(answer, body, forbid=("torch.nn.functional.pad",)).report["earned"] == 2
 
 
+def test_a_method_of_the_same_name_as_what_is_forbidden_is_another_thing(judge):
+    """`Tensor.unfold` cuts views along one axis; `F.unfold` makes columns."""
+    names = ("torch.nn.functional.unfold",)
+    body = "check.equal(f(torch.arange(4.0)), torch.tensor([[0.0, 1], [1, 2], [2, 3]]))"
+    said = judge("f = lambda x: x.unfold(0, 2, 1)", body, forbid=names)
+    assert said.report["earned"] == 2
+    columns = "f = lambda x: torch.nn.functional.unfold(x[None, None, None], (1, 2))[0].T"
+    assert judge(columns, body).report["earned"] == 2
+    assert judge(columns, body, forbid=names).report["earned"] == 0
+
+
 def test_the_check_itself_may_use_what_it_forbids(judge):
     body = "from course import geometry\ncheck.equal(f(18), geometry.unet_sizes(18, 1)[0])"
     assert judge("f = lambda n: n", body, forbid=("course.geometry",)).report["earned"] == 2
