@@ -657,15 +657,15 @@ with check(
     check.equal(list(net.shapes), [(2, 1, 4, 6)])
 ### BEGIN HIDDEN TESTS
 with check.hidden("labels, not logits; three classes and three channels", points=4):
-    kernel = torch.randn(3, 3, 1, 1)
 
     def net(x):
         return F.conv2d(x, kernel) + x.mean((1, 2, 3))[:, None, None, None] * torch.tensor(
             [[[[3.0]], [[-2.0]], [[0.0]]]]
         )
 
-    for seed in (1, 2, 3):
+    for seed in (5, 6, 19):  # some labels change in the box, and another share of all
         torch.manual_seed(seed)
+        kernel = torch.randn(3, 3, 1, 1)
         a, b = torch.rand(3, 8, 5), torch.rand(3, 8, 5) + 3
         b[:, 2:7, 1:3] = a[:, 2:7, 1:3]
         labels = net(torch.stack([a, b])).argmax(1)[:, 2:7, 1:3]
