@@ -29,7 +29,7 @@ extensions = [
     "sphinx-mathjax-offline",
 ]
 html_static_path = ["static"]
-html_js_files = ["accessible.js"]
+html_js_files = ["from_a_folder.js", "accessible.js"]
 html_extra_path = ["extra"]  # the decks of slides
 exclude_patterns = ["site", "**.ipynb_checkpoints"]
 default_role = "literal"

@@ -106,9 +106,13 @@ def test_a_notebook_carries_the_description_in_its_html():
     assert base64.b64decode(shown["src"].removeprefix("data:image/png;base64,")) == picture.png
 
 
-def test_show_displays_where_a_bare_line_would_not(capsys):
-    plots.table(["a"], [[1]]).show()
-    assert "a\n1" in capsys.readouterr().out
+def test_show_displays_where_a_bare_line_would_not(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    table = plots.table(["a"], [[1]])
+    table.show()
+    assert shown == [table]
+    assert repr(table).startswith("a\n1")
 
 
 def test_save_writes_the_png(tmp_path, drawn):
