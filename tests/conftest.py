@@ -1,6 +1,8 @@
 """Settings of the whole suite."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +19,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # No time limit: a first example draws what later ones find drawn, on a machine with other work.
 settings.register_profile("course", deadline=None)
 settings.load_profile("course")
+
+# Lectures that ran are kept for the rest of this run of the suite, and by no other.
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that all workers share."""
+    if not hasattr(config, "workerinput"):
+        os.environ["COURSE_CACHE"] = tempfile.mkdtemp(prefix="course-cache-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["COURSE_CACHE"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

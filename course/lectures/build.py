@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from course.lectures.assets import copy_assets, require
 from course.lectures.catalogue import Lecture, LectureError, lectures
-from course.lectures.execute import execute
 from course.lectures.export import deck_html, thumbnail
+from course.lectures.kept import executed
 from course.lectures.link_list import DEMOS_AT, LABS_AT, SOURCE_AT
 from course.lectures.pages import index_page, shown_sources, source_html
 from course.lectures.pdf import find_chromium, print_pdf
@@ -80,8 +80,9 @@ def build(
 ) -> list[Built]:
     """Run lectures and write their decks, with all that these load, into a folder.
 
-    A deck is replaced in one step and only by a finished one. The folder works from anywhere, also
-    without a server; `index.html` in it lists all sections.
+    A lecture that has run since its text or the library last changed is not run again, see
+    `course.lectures.kept`. A deck is replaced in one step and only by a finished one. The folder
+    works from anywhere, also without a server; `index.html` in it lists all sections.
 
     Args:
         chosen: which lectures.
@@ -142,7 +143,7 @@ def _deck(
         if begun:
             begun(lecture, cell, cells)
 
-    notebook = execute(lecture, variables, threads=threads, progress=progress)
+    notebook = executed(lecture, variables, threads=threads, progress=progress)
     if ran:
         ran(lecture, notebook)
     page = workplace / f"{lecture.name}.html"

@@ -21,6 +21,7 @@ from course.lectures.pdf import find_chromium
 from tests.browser.accessibility import findings
 from tests.browser.conftest import ARTEFACTS, ROOT, LabServer
 from tests.browser.notebook import Notebook
+from tests.course.lectures.small import AS_ON_THE_SITE
 from tests.course.lectures.small import lecture as small_lecture
 
 # What sticks out of the place of the words, in pixels of the slide: below is the foot.
@@ -104,7 +105,8 @@ def deck(decks: dict[str, Path], page: Any, request: pytest.FixtureRequest) -> D
     if lecture.name not in decks:
         with pytest.MonkeyPatch.context() as patch:  # pages of source are tried with the small deck
             patch.setattr("course.lectures.build.shown_sources", list)
-            (result,) = build([lecture], decks["folder"], catalogue=[lecture])
+            folder = decks["folder"]
+            (result,) = build([lecture], folder, site=AS_ON_THE_SITE, catalogue=[lecture])
         assert result.deck is not None, result.problem
         decks[lecture.name] = result.deck
     return Deck(page, decks[lecture.name])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from course.lectures.build import Site
 from course.lectures.catalogue import Lecture
 
+# The decks of docs/collect.py: where these are asked for, too, a lecture runs once for all tests.
+AS_ON_THE_SITE = Site(labs="../labs/{name}.html", demos="../demos/{name}.html")
 TEXT = """# %% tags=["skip"]
 import os
 

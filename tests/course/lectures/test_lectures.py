@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from course.lectures.catalogue import Lecture, lectures
-from course.lectures.execute import execute
 from course.lectures.export import arrange, deck_html
+from course.lectures.kept import executed
 from course.lectures.topics import TOPICS
+from tests.course.lectures.small import AS_ON_THE_SITE
 
 QUICK = 15  # seconds of processor time
 
 
 @pytest.mark.parametrize("lecture", lectures(), ids=lambda each: each.name)
 def test_it_runs_headless(lecture: Lecture) -> None:
-    notebook = execute(lecture)
+    notebook = executed(lecture, AS_ON_THE_SITE.variables())
     shown = arrange(notebook).cells
     for cell in shown:
         errors = [o.text for o in cell.get("outputs", []) if o.get("name") == "stderr"]
