@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -49,3 +51,34 @@ def test_verdicts_are_those_of_the_claims(number: int) -> None:
         said = VERDICT.search(line.split("**")[-1])
         assert said is not None
         assert said[0] in verdicts, line
+
+
+def means(lab: int) -> list[float]:
+    """What each claim of a lab measured: the first number after the colon."""
+    rows = CLAIMS.read_text(encoding="utf-8").splitlines()
+    cells = [row.split(" | ")[3] for row in rows if row.startswith(f"| {lab} |")]
+    return [float(re.findall(r": (-?\d+(?:\.\d+)?)(?:,| in the mean)", cell)[-1]) for cell in cells]
+
+
+def spoken(value: float) -> set[str]:
+    """How a slide may write a number: rounded, as it is or in hundredths."""
+    rounded = [f"{v:.{digits}f}" for v in (value, 100 * value) for digits in (0, 1, 2, 3)]
+    plain = {
+        text for text in rounded if float(text) and abs(float(text) - value) < 0.06 * abs(value)
+    }
+    plain |= {text for text in rounded if abs(float(text) - 100 * value) < 0.06 * abs(100 * value)}
+    return {text.lstrip("-") for text in plain}
+
+
+@pytest.mark.parametrize("number", range(1, 15))
+def test_every_claim_is_on_a_slide_with_what_it_measured(number: int) -> None:
+    (lecture,) = [each for each in lectures() if each.number == number]
+    numbers = set(re.findall(r"\d+(?:\.\d+)?", lecture.source))
+    cards = [json.loads(v) for v in re.findall(r"\bvalues=(\[[^\]]+\])", lecture.source)]
+    numbers |= {text for values in cards for text in spoken(fmean(values))}
+    for value in sum(cards, []):
+        assert value in map(float, measured(number)), f"a card shows {value}"
+    found = means(number)
+    assert found
+    for value in found:
+        assert spoken(value) & numbers, f"no slide says {value}"
