@@ -2,7 +2,7 @@
 
     nbgrader_config.py  gradebook.db  source/  release/  submitted/  autograded/  feedback/
     .autograder/LAB/collected.json, results/STUDENT.json, outcomes/, journal.jsonl, events.jsonl,
-    nbgrader.log
+    released.json, nbgrader.log
 
 Everything nbgrader knows is in nbgrader's own places, so that formgrader opens it.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from autograder.class_config import config_text
 from autograder.database import check_database, hold_database, make_database, normal_url, quiet
 from autograder.errors import AutograderError
+from autograder.history import with_history
 from autograder.records import write_whole
 from autograder.template import Template, read_template
 
@@ -148,7 +149,9 @@ class Classroom:
                 raise AutograderError(
                     f"the gradebook does not know {lab}: release the lab again"
                 ) from None
-            return read_template(self.release(lab), lab, {c.name: c.source for c in cells})
+            template = read_template(self.release(lab), lab, {c.name: c.source for c in cells})
+        past = self.state(lab) / "released.json"
+        return replace(template, cells=with_history(template.cells, past))
 
     def log(self, lab: str) -> logging.Logger:
         """Where nbgrader's own messages go."""
@@ -203,6 +206,8 @@ class Classroom:
         from nbgrader.converters import GenerateAssignment
         from nbgrader.converters.base import NbGraderException
 
+        with contextlib.suppress(AutograderError):
+            self.template(lab)  # what was given so far is remembered, see autograder.history
         for name, content in (files or {}).items():
             write_whole(self.source(lab).parent / name, content)
         write_whole(self.source(lab), notebook)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from autograder.notebooks import StudentCell
 from autograder.records import Flag
 from autograder.syntax import defined_names, is_python
-from autograder.template import TemplateCell
+from autograder.template import TemplateCell, plain_text
 
-__all__ = ["Match", "match_cells", "same_text"]
+__all__ = ["Match", "match_cells"]
 
 _ALIKE = 60.0  # of 100; two unrelated short functions reach about 45
 _COPY = 85.0
@@ -49,19 +49,6 @@ class Match:
     def note(self, code: str, detail: str, cell: TemplateCell) -> None:
         """Add a flag about one of our cells."""
         self.flags.append(Flag(code, detail, cell.grade_id))
-
-
-def same_text(a: str, b: str) -> bool:
-    """Whether two cells differ at most in white space at line ends and around.
-
-    >>> same_text("x = 1 \\n", "x = 1"), same_text("x = 1", "x = 2")
-    (True, False)
-    """
-    return _plain(a) == _plain(b)
-
-
-def _plain(text: str) -> str:
-    return "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip()
 
 
 def match_cells(ours: Sequence[TemplateCell], theirs: Sequence[StudentCell]) -> Match:
@@ -100,7 +87,7 @@ def _settle(
     match: Match, t: int, cell: TemplateCell, found: list[int], theirs: Sequence[StudentCell]
 ) -> None:
     """Choose among cells that claim to be the same one of ours."""
-    changed = [s for s in found if not same_text(theirs[s].source, cell.released)]
+    changed = [s for s in found if not cell.gave(theirs[s].source)]
     # Where there is an answer, a copy that still has the stub's last line is none.
     changed = [s for s in changed if _STUB not in theirs[s].source] or changed
     if not cell.is_answer or len(changed) <= 1:
@@ -126,10 +113,11 @@ def _one_piece(parts: list[str]) -> bool:
 
 def _by_text(match: Match, ours: Sequence[TemplateCell], theirs: Sequence[StudentCell]) -> None:
     left = _positions(
-        {s: _plain(c.source) for s, c in enumerate(theirs) if s not in match.taken and c.source}
+        {s: plain_text(c.source) for s, c in enumerate(theirs) if s not in match.taken and c.source}
     )
     for t, cell in enumerate(ours):
-        if t not in match.of and (found := left.get(_plain(cell.released))):
+        texts = map(plain_text, (cell.released, *cell.earlier))
+        if t not in match.of and (found := next(filter(None, map(left.get, texts)), None)):
             match.of[t] = [found.pop(0)]
             if cell.grade_id:
                 match.note("metadata-lost", "the cell had lost its id; found by its text", cell)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autograder.matching import Match, match_cells, same_text
+from autograder.matching import Match, match_cells
 from autograder.notebooks import StudentCell
 from autograder.records import Flag
 from autograder.suspicion import look_odd
@@ -166,7 +166,7 @@ def _added(match: Match, template: Template, theirs: list[StudentCell]) -> dict[
         if s in home:
             last = home[s]
             ours = template.cells[last]
-            if ours.is_answer or same_text(cell.source, ours.released):
+            if ours.is_answer or ours.gave(cell.source):
                 continue
             if ours.metadata or ours.fixed:
                 what = "the parameters were" if ours.fixed else "a locked cell was"
@@ -191,7 +191,7 @@ def _our_cell(t: int, ours: TemplateCell, match: Match, theirs: list[StudentCell
         match.note("kind-changed", f"the cell had become {found[0].kind}; it is {ours.kind}", ours)
     source = "\n".join(cell.source for cell in found)
     pictures = {k: v for cell in found for k, v in cell.pictures.items()}
-    answered = not same_text(source, ours.released)
+    answered = not ours.gave(source)
     source = _without_installs(source, match, ours.grade_id) if runs else source
     pictures = {**ours.attachments, **pictures}
     return Cell(ours.kind, source, ours, answered, runs=runs, attachments=pictures)

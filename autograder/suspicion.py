@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 
-from autograder.matching import Match, same_text
+from autograder.matching import Match
 from autograder.notebooks import StudentCell
 from autograder.records import Flag
 from autograder.syntax import parse
@@ -61,7 +61,7 @@ def look_odd(match: Match, template: Template, theirs: list[StudentCell]) -> Non
             edited = [word for word, said in cell.claims.items() if said != ours.metadata.get(word)]
             if edited:
                 match.note("metadata-edited", f"its {', '.join(edited)} had been edited", ours)
-        if cell.kind != "code" or (ours and same_text(cell.source, ours.released)):
+        if cell.kind != "code" or (ours and ours.gave(cell.source)):
             continue
         if odd := suspicions(cell.source, tests):
             words = f"worth a look: it {', '.join(odd[:6])}"

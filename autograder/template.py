@@ -15,10 +15,24 @@ from typing import Any
 
 from autograder.errors import AutograderError
 
-__all__ = ["Template", "TemplateCell", "read_template"]
+__all__ = ["Template", "TemplateCell", "plain_text", "read_template", "same_text"]
 
 _SHOWN = {"look", "picture", "experiment"}
 _SHOWN_ID = re.compile(r"ex-\d+-\d+-(look|picture|experiment)(-\d+)?")
+
+
+def same_text(a: str, b: str) -> bool:
+    """Whether two cells differ at most in white space at line ends and around.
+
+    >>> same_text("x = 1 \\n", "x = 1"), same_text("x = 1", "x = 2")
+    (True, False)
+    """
+    return plain_text(a) == plain_text(b)
+
+
+def plain_text(text: str) -> str:
+    """A text without white space at the ends of its lines and around it."""
+    return "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip()
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,7 @@ class TemplateCell:
         metadata: nbgrader's metadata, {} for free cells.
         shown_only: the cell only shows something.
         fixed: it is ours alone although students may edit it: the lab's parameters.
+        earlier: texts that earlier releases gave in its place.
     """
 
     kind: str
@@ -44,6 +59,15 @@ class TemplateCell:
     shown_only: bool = False
     fixed: bool = False
     attachments: dict[str, Any] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
+
+    def gave(self, text: str) -> bool:
+        """Whether a text is what students received, but for white space at ends of lines.
+
+        >>> TemplateCell("code", "x = 1", "x = 1", "", earlier=("x = 2",)).gave("x = 2 ")
+        True
+        """
+        return any(same_text(text, released) for released in (self.released, *self.earlier))
 
     @property
     def is_answer(self) -> bool:

@@ -23,6 +23,7 @@ from tiny import (
     RIGHT,
     answered,
     as_bytes,
+    cell_of,
     make_classroom,
     make_template,
     moodle_zip,
@@ -291,6 +292,27 @@ def test_a_changed_setup_judges_everything(classroom: Classroom) -> None:
     grade(classroom, engine)
     assert set(asked(engine).values()) == {None}
     assert len(asked(engine)) == 6
+
+
+def test_who_took_the_lab_before_it_was_mended_edited_nothing(
+    classroom: Classroom, tmp_path: Path
+) -> None:
+    released = nbformat.read(classroom.release(LAB), as_version=4)
+    cell_of(released, "ex-1-2-check").source += "\n# mine"
+    files = {"editor": as_bytes(answered(released, RIGHT))}
+    collect_class(classroom, LAB, moodle_zip(tmp_path / "e.zip", files))
+    change_test(classroom, "Multiply, do not add.", "Multiply.")
+    change_test(classroom, "raise RuntimeError('an experiment')", "print('an experiment')")
+    change_test(classroom, "Multiply.", "Multiply x by itself.")
+    for _ in range(2):
+        outcomes = {o.result.student: o for o in grade(classroom, QuickEngine(), again=True)}
+        flags = {who: [flag.code for flag in o.result.flags] for who, o in outcomes.items()}
+        assert flags.pop("editor") == ["locked-edited"]
+        assert set(map(tuple, flags.values())) == {()}
+        shown = nbformat.read(classroom.autograded("student 1", LAB), as_version=4)
+        assert shown.cells[-1].source == "print('an experiment')"
+    classroom.state(LAB).joinpath("released.json").write_text("[")
+    assert grade(classroom, QuickEngine(), again=True)[0].result.status == "graded"
 
 
 def test_a_run_that_was_killed_between_two_writes_is_mended(classroom: Classroom) -> None:
