@@ -76,7 +76,8 @@ def draw(state: dict[str, Any], sheet: Picture) -> str:
         if joining == "concatenate"
         else "the sum of all before, in which no layer can be told apart"
     )
-    return (
+    last = f"There is no layer {state['chosen']}: this is the last. "
+    return last * (state["chosen"] > layers) + (
         f"Layer {chosen} reads {stacks[chosen - 1]} maps, {source}, and makes {made} with "
         f"{weights:,} weights. The block passes on {out} maps for {total:,} weights; "
         f"{'summing' if other == 'sum' else 'concatenating'} would take {rival:,}."
