@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 ARTEFACTS = ROOT / "test-artefacts"
-_HERE = ("http://127.0.0.1", "http://localhost", "data:", "blob:", "file:")
+_HERE = ("127.0.0.1", "localhost")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +65,8 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     outside: list[str] = []
 
     def note(request: Any) -> None:
-        if not request.url.startswith(_HERE):
+        place = urlsplit(request.url)
+        if place.scheme in ("http", "https") and place.hostname not in _HERE:
             outside.append(request.url)
 
     context.on("request", note)
