@@ -775,12 +775,12 @@ with check.hidden("ResNet-101 at 512, in billions", points=2):
 check.score()
 
 # %% exercise="12.4" role="picture"
+with torch.device("meta"):  # shapes without numbers: no weights to draw
+    deep = ResNet((3, 4, 23, 3), output_stride=8)
+    counted = [geometry.count_macs(deep, (1, 3, n, n)) / 1e9 for n in range(128, 769, 64)]
 plots.compare_values(
     yours=lambda: [encoder_macs((3, 4, 23, 3), 8, n) / 1e9 for n in range(128, 769, 64)],
-    expected=[
-        geometry.count_macs(ResNet((3, 4, 23, 3), output_stride=8), (1, 3, n, n)) / 1e9
-        for n in range(128, 769, 64)
-    ],
+    expected=counted,
     title="Dilated ResNet-101 on images of side 128, 192, … 768",
     xlabel="index i; the side is 128 + 64 i pixels",
     ylabel="billion multiply-accumulates",
@@ -915,18 +915,19 @@ with check.hidden("ResNet-50, and other images", points=3):
 check.score()
 
 # %% exercise="12.5" role="picture"
+with torch.device("meta"):
+    shapes = (1, 512, 64, 64), (1, 1024, 32, 32), (1, 2048, 16, 16)
+    added = geometry.count_macs(models.JPU(), *shapes)
+    factors = []
+    for blocks in range(2, 37, 2):
+        dilated, ordinary = (
+            geometry.count_macs(ResNet((3, 4, blocks, 3), output_stride=s), (1, 3, 512, 512))
+            for s in (8, 32)
+        )
+        factors.append(dilated / (ordinary + added))
 plots.compare_values(
     yours=lambda: [speed_up((3, 4, blocks, 3), 512)[1] for blocks in range(2, 37, 2)],
-    expected=[
-        geometry.count_macs(ResNet((3, 4, b, 3), output_stride=8), (1, 3, 512, 512))
-        / (
-            geometry.count_macs(ResNet((3, 4, b, 3)), (1, 3, 512, 512))
-            + geometry.count_macs(
-                models.JPU(), (1, 512, 64, 64), (1, 1024, 32, 32), (1, 2048, 16, 16)
-            )
-        )
-        for b in range(2, 37, 2)
-    ],
+    expected=factors,
     title="Factor with JPU for 2, 4, … 36 blocks in stage 3 (ResNet-50 has 6, ResNet-101 has 23)",
     xlabel="index i; stage 3 has 2 + 2 i blocks",
     ylabel="times less computation",
