@@ -20,11 +20,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("course", deadline=None)
 settings.load_profile("course")
 
-# Lectures that ran are kept for the rest of this run of the suite, and by no other.
-
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder that all workers share."""
+    """Make the folder where lectures that ran are kept for all workers of this run of the suite."""
     if not hasattr(config, "workerinput"):
         os.environ["COURSE_CACHE"] = tempfile.mkdtemp(prefix="course-cache-")
 

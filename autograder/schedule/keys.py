@@ -13,7 +13,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -89,7 +89,7 @@ class Keyring:
             ]
         )
         self._questions = {
-            cell.grade_id: digest_of(asdict(cell)) for cell in template.cells if cell.is_check
+            cell.grade_id: digest_of(_today(cell)) for cell in template.cells if cell.is_check
         }
 
     def of(self, notebook: bytes) -> Keys:
@@ -99,7 +99,12 @@ class Keyring:
 
 def _skeleton(cell: TemplateCell) -> Any:
     """A cell as the base sees it: of a test, only that it is there."""
-    return ["test", cell.grade_id] if cell.is_check else asdict(cell)
+    return ["test", cell.grade_id] if cell.is_check else _today(cell)
+
+
+def _today(cell: TemplateCell) -> dict[str, Any]:
+    """A cell without its past, so that results hold again when a change is taken back."""
+    return asdict(replace(cell, earlier=()))
 
 
 def digest_of(value: Any) -> str:

@@ -294,6 +294,16 @@ def test_a_changed_setup_judges_everything(classroom: Classroom) -> None:
     assert len(asked(engine)) == 6
 
 
+def test_a_visible_change_that_is_taken_back_judges_nobody_again(classroom: Classroom) -> None:
+    grade(classroom, QuickEngine())
+    change_test(classroom, "Multiply, do not add.", "Multiply.")
+    grade(classroom, QuickEngine())
+    change_test(classroom, "Multiply.", "Multiply, do not add.")
+    engine = QuickEngine()
+    grade(classroom, engine)
+    assert asked(engine) == {}
+
+
 def test_who_took_the_lab_before_it_was_mended_edited_nothing(
     classroom: Classroom, tmp_path: Path
 ) -> None:
