@@ -27,7 +27,10 @@ __all__ = ["executed"]
 
 CACHE_AT = "COURSE_CACHE"
 _LIBRARY = Path(__file__).parents[1]
-_PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "ipython", "ipykernel")
+_PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "scikit-image", "matplotlib", "pillow"),
+    *("ipython", "ipykernel"),
+)
 
 
 def executed(

@@ -61,23 +61,30 @@ def means(lab: int) -> list[float]:
 
 
 def spoken(value: float) -> set[str]:
-    """How a slide may write a number: rounded, as it is or in hundredths."""
-    rounded = [f"{v:.{digits}f}" for v in (value, 100 * value) for digits in (0, 1, 2, 3)]
-    plain = {
-        text for text in rounded if float(text) and abs(float(text) - value) < 0.06 * abs(value)
-    }
-    plain |= {text for text in rounded if abs(float(text) - 100 * value) < 0.06 * abs(100 * value)}
-    return {text.lstrip("-") for text in plain}
+    """How a slide may write a number: two digits or more, as it is or in hundredths.
+
+    A number that begins with zeros, such as 0.001, may have one: two are more than it is worth.
+    """
+    found = set[str]()
+    for v in (abs(value), abs(100 * value)):
+        for text in (f"{v:.{digits}f}" for digits in range(4)):
+            digits = text.replace(".", "").lstrip("0")
+            if abs(float(text) - v) <= 0.05 * v and (len(digits) > 1 or text.startswith("0.0")):
+                found.add(text)
+    return found
 
 
 @pytest.mark.parametrize("number", range(1, 15))
 def test_every_claim_is_on_a_slide_with_what_it_measured(number: int) -> None:
     (lecture,) = [each for each in lectures() if each.number == number]
     numbers = set(re.findall(r"\d+(?:\.\d+)?", lecture.source))
-    cards = [json.loads(v) for v in re.findall(r"\bvalues=(\[[^\]]+\])", lecture.source)]
-    numbers |= {text for values in cards for text in spoken(fmean(values))}
-    for values in cards:
-        assert set(values) <= set(map(float, measured(number))), f"a card shows {values}"
+    seeds = set(map(float, measured(number)))
+    for values in map(json.loads, re.findall(r"\bvalues=(\[[^\]]+\])", lecture.source)):
+        assert set(values) <= seeds, f"a card shows {values}"
+    for text in re.findall(r"\[-?\d[-\d., ]*\]", lecture.source):  # drawn from the seeds' values
+        values = [float(part) for part in text.strip("[]").split(",") if part.strip()]
+        if set(values) <= seeds:
+            numbers |= spoken(fmean(values))
     found = means(number)
     assert found
     for value in found:
