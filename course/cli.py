@@ -5,7 +5,7 @@ do and exit code 2; a run whose loss diverges ends with exit code 1.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,6 +99,59 @@ def train(
 
 
 @app.command()
+def reproduce(
+    recipe: Annotated[str | None, typer.Argument(help="A name; without one, all of them.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates in all, in place of the published number.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Scale of the network, likewise.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed, ...")] = "32-true",
+    workers: Annotated[int, typer.Option(help="Processes that read data.")] = 0,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the run in --out, or start it again.")
+    ] = True,
+) -> None:
+    """Train a published network as its paper did, and put its figures beside ours (wants a GPU)."""
+    from course.experiments.recipes import RECIPES, find_recipe
+
+    if recipe is None:
+        _print_recipes(RECIPES)
+        return
+    try:
+        chosen = find_recipe(recipe)
+        if out is None:
+            raise ValueError("expected a folder for the run: --out FOLDER")
+        from course.experiments.reproduce import reproduce as run
+
+        result = run(
+            recipe,
+            out,
+            steps=steps,
+            width=width,
+            seed=seed,
+            device=device,
+            precision=precision,
+            workers=workers,
+            resume=resume,
+            announce=_print_settings,
+        )
+    except (ValueError, TypeError, OSError) as error:
+        _fail(error, 2)
+    except FloatingPointError as error:
+        _fail(error, 1)
+    rows = {
+        name: (f"{value:.4f}", f"{chosen.published[name]:.4f}" if name in chosen.published else "")
+        for name, value in result.metrics.items()
+    }
+    _print_rows(("metric", "here", "published"), rows)
+    typer.echo(chosen.remarks)
+    typer.echo(f"weights, history, metrics and curves: {result.folder}")
+
+
+@app.command()
 def ladder(
     only: Annotated[
         list[str] | None, typer.Option(help="Name of a rung to climb again; may be repeated.")
@@ -154,13 +207,30 @@ def _print_metrics(metrics: Mapping[str, float]) -> None:
     _print_table("metric", {name: f"{value:.4f}" for name, value in metrics.items()})
 
 
+def _print_recipes(recipes: Sequence[Any]) -> None:
+    rows = {
+        recipe.name: (
+            f"{sum(stage.steps for stage in recipe.stages):,}",
+            ", ".join(f"{name} {value:g}" for name, value in recipe.published.items()),
+            recipe.source.split(", arXiv")[0],
+        )
+        for recipe in recipes
+    }
+    _print_rows(("recipe", "steps", "published", "paper"), rows)
+
+
 def _print_table(title: str, rows: Mapping[str, Any]) -> None:
+    shown = {k: (f"{v:,}" if k == "parameters" else str(v),) for k, v in rows.items()}
+    _print_rows((title, "value"), shown)
+
+
+def _print_rows(headers: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title, "value", box=None)
-    for name, value in rows.items():
-        table.add_row(name, f"{value:,}" if name == "parameters" else str(value))
+    table = Table(*headers, box=None)
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     Console().print(table)
 
 

@@ -5,21 +5,23 @@ which a killed run goes on, to the same end), `weights.pt`, `history.csv`, `metr
 `curves.png` with its description in `curves.txt`.
 """
 
-import csv
-import json
 import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from course.experiments.folder import (
+    check_same_run,
+    draw,
+    versions,
+    write_config,
+    write_metrics,
+)
 from course.experiments.systems import find_system
 
-__all__ = ["Config", "Result", "run"]
-
-_MAY_DIFFER = {"device", "workers", "parameters", "versions"}  # between the parts of one run
+__all__ = ["Config", "Result", "check_device", "run"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,14 @@ def run(
     folder = Path(folder)
     described = _described(config)
     if resume:
-        _check_same_run(folder, described)
+        check_same_run(folder, described)
     import torch
 
     from course.experiments.sets import load_set
     from course.experiments.tasks import make_task
     from course.training import fit, poly_lr
 
-    _check_device(config.device, config.devices)
+    check_device(config.device, config.devices)
     parts = load_set(
         config.data,
         task=system.task,
@@ -105,8 +107,7 @@ def run(
         net = system.build(len(parts.class_names), parts.channels, config.size, width=config.width)
     described["parameters"] = sum(p.numel() for p in net.parameters())
     announce(described)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "config.json", json.dumps(described, indent=1) + "\n")
+    write_config(folder, described)
     task = make_task(system, parts.train, parts.test, parts.class_names)
     model = task.wrap(net)
     history = fit(
@@ -134,22 +135,24 @@ def run(
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save(net.state_dict(), folder / "weights.pt")
         history.save(folder / "history.csv")
-        _write_metrics(folder / "metrics.csv", metrics)
-        _draw(folder, config, history, task.main_metric)
+        write_metrics(folder, metrics)
+        draw(folder, history, task.main_metric, title=f"{system.name} on {config.data}")
     return Result(folder, metrics)
 
 
 def _described(config: Config) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    versions = {"python": platform.python_version(), "torch": version("torch")}
     system = find_system(config.system)
     values = asdict(config) | {"system": system.name, "paper": system.paper}
     values["lr"] = system.lr if config.lr is None else config.lr
-    return values | {"versions": versions}
+    return values | {"versions": versions()}
 
 
-def _check_device(device: str, devices: int) -> None:
+def check_device(device: str, devices: int = 1) -> None:
+    """Refuse a device that this machine has not.
+
+    Raises:
+        ValueError: an unknown name, or fewer devices than asked for.
+    """
     import torch
 
     there = {"cpu": devices, "auto": devices, "cuda": torch.cuda.device_count()}
@@ -158,48 +161,3 @@ def _check_device(device: str, devices: int) -> None:
         raise ValueError(f"expected the device auto, cpu, cuda or mps, got {device!r}")
     if there[device] < devices:
         raise ValueError(f"expected {devices} {device} devices, this machine has {there[device]}")
-
-
-def _check_same_run(folder: Path, described: Mapping[str, Any]) -> None:
-    if not (folder / "run.ckpt").exists():
-        return  # nothing to go on with, whatever else lies there
-    path = folder / "config.json"
-    if not path.exists():
-        raise ValueError(f"{folder} has a checkpoint but no config.json: choose another --out")
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no configuration of a run: {error}") from error
-    for name, value in described.items():
-        if name not in _MAY_DIFFER and saved.get(name) != value:
-            raise ValueError(
-                f"{folder} holds a run with {name} = {saved.get(name)!r}, this one has {value!r}: "
-                "choose another --out, or --no-resume to replace it"
-            )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial_path = path.with_name(path.name + ".partial")
-    partial_path.write_text(text, encoding="utf-8")
-    os.replace(partial_path, path)
-
-
-def _write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["metric", "value"])
-        writer.writerows((name, f"{value:.6g}") for name, value in metrics.items())
-
-
-def _draw(folder: Path, config: Config, history: Any, metric: str) -> None:
-    from course.plots import curves
-
-    lines = {"loss": (history.step, history.loss)}
-    measured = [(row["step"], row[metric]) for row in history.metrics if metric in row]
-    if measured:
-        lines[metric] = tuple(map(list, zip(*measured)))
-    title = f"{find_system(config.system).name} on {config.data}"
-    picture = curves(lines, title=title)
-    picture.save(folder / "curves.png")
-    _write(folder / "curves.txt", picture.alt + "\n")

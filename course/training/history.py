@@ -29,6 +29,20 @@ class History:
     seconds: list[float] = field(default_factory=list)
     metrics: list[dict[str, float]] = field(default_factory=list)
 
+    def followed_by(self, other: "History") -> "History":
+        """One history out of two runs, the second counted on from the end of the first.
+
+        >>> History([1, 2], [0.7, 0.5], [0.1, 0.2]).followed_by(History([1], [0.4], [0.1])).step
+        [1, 2, 3]
+        """
+        steps, clock = (self.step[-1], self.seconds[-1]) if self.step else (0, 0.0)
+        return History(
+            self.step + [step + steps for step in other.step],
+            self.loss + other.loss,
+            self.seconds + [seconds + clock for seconds in other.seconds],
+            self.metrics + [row | {"step": row["step"] + steps} for row in other.metrics],
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the history as CSV (a row per step, metrics in columns) or JSON, by file name.
 
