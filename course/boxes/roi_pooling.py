@@ -75,9 +75,10 @@ class _RoIMaxPool(torch.autograd.Function):
     ) -> Tensor:
         # A frame of -inf never wins a maximum, so overhanging bins need no cutting. Channels last,
         # because pooling then reads whole vectors of channels.
-        padded = F.pad(feature, [MARGIN] * 4, value=-torch.inf)  # (B, C, H + 8, W + 8)
-        padded = padded.contiguous(memory_format=torch.channels_last)
-        height, width = padded.shape[2:]
+        height, width = (n + 2 * MARGIN for n in feature.shape[2:])
+        padded = feature.new_full((len(feature), height, width, feature.shape[1]), -torch.inf)
+        padded = padded.permute(0, 3, 1, 2)  # (B, C, H + 8, W + 8)
+        padded[..., MARGIN:-MARGIN, MARGIN:-MARGIN] = feature
         rows, rows_plain = _bin_edges(corners[:, 1::2] + MARGIN, bins[0], height)
         cols, cols_plain = _bin_edges(corners[:, 0::2] + MARGIN, bins[1], width)
 
@@ -97,8 +98,9 @@ class _RoIMaxPool(torch.autograd.Function):
             if min(top, left, height - bottom, width - right) < MARGIN:
                 best.masked_fill_(best == -torch.inf, 0)  # bins that hold no cell of the map
             pooled[n] = best[0]
-            crops.append((image[n], *crop))
-            winners.append(cell[0])  # counted row by row inside the crop
+            if ctx.needs_input_grad[0]:  # twice the memory of the result, in 64 bits
+                crops.append((image[n], *crop))
+                winners.append(cell[0].int())  # counted row by row inside the crop
         ctx.save_for_backward(*winners)
         ctx.crops, ctx.shape = crops, padded.shape
         return pooled
@@ -109,7 +111,7 @@ class _RoIMaxPool(torch.autograd.Function):
         total = grad.new_zeros(batch, height, width, channels)
         for rows, cell, (b, top, bottom, left, right) in zip(grad, ctx.saved_tensors, ctx.crops):
             crop = grad.new_zeros((bottom - top) * (right - left), channels)
-            crop.scatter_add_(0, cell.flatten(1).t(), rows.flatten(1).t())
+            crop.scatter_add_(0, cell.flatten(1).t().long(), rows.flatten(1).t())
             total[b, top:bottom, left:right] += crop.view(bottom - top, right - left, channels)
         inner = slice(MARGIN, -MARGIN)
         return total[:, inner, inner].permute(0, 3, 1, 2), None, None, None
