@@ -6,40 +6,21 @@ were judged stay judged. A check has a snapshot of its own, so a crash in it cos
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from autograder.judge.bench import Session
-from autograder.judge.frames import Channel, ChannelClosed, WireError
 from autograder.judge.job import Job
+from autograder.judge.process import Pass, Worker, error_output
 from autograder.judge.program import Program, Step
-from autograder.judge.tidy import tidy
 from autograder.limits import Limits
 
-__all__ = ["Drive", "Worker"]
+__all__ = ["Drive"]
 
-_GRACE = 3.0
-_FORK_SECONDS = 30.0
 _MOST_RESTARTS = 8
-_SLOW = 1.0
-
-
-class Worker(Protocol):
-    """A process in the box; see `autograder.sandbox.Worker`."""
-
-    channel: socket.socket
-
-    def within(
-        self, what: str, *, processor_seconds: float | None = None, seconds: float | None = None
-    ) -> contextlib.AbstractContextManager[None]: ...
-
-    def kill(self) -> None: ...
-
-    def wait(self, timeout: float | None = None) -> Any: ...
 
 
 @dataclass
@@ -59,6 +40,9 @@ class Drive:
         hit: limits that were hit: place (-1: no one cell) and words.
         flags: place, code, sentence.
         left_behind: processes that had to be killed afterwards.
+        guilty: places of cells and checks that ended badly and do not run again.
+        slow: places of cells that took long.
+        stop_at: when the whole submission's time is up, by the monotonic clock.
     """
 
     program: Program
@@ -73,10 +57,10 @@ class Drive:
     hit: list[tuple[int, str]] = field(default_factory=list)
     flags: list[tuple[int, str, str]] = field(default_factory=list)
     left_behind: int = 0
-    _guilty: set[int] = field(default_factory=set)
-    _slow: set[int] = field(default_factory=set)
+    guilty: set[int] = field(default_factory=set)
+    slow: set[int] = field(default_factory=set)
+    stop_at: float = 0.0
     _restarts: int = 0
-    _stop_at: float = 0.0
     _session: Session | None = None
 
     def run(self) -> None:
@@ -93,7 +77,7 @@ class Drive:
         verdict = self._session.run(job, snapshot)
         if verdict is None:
             self._session = None
-            stopped = [_error("TimeLimit", "the check was stopped")]
+            stopped = [error_output("TimeLimit", "the check was stopped")]
             return {"outputs": stopped, "flags": [], "whole": False, "talk": b""}
         return verdict
 
@@ -123,8 +107,8 @@ class Drive:
             self.talks[step.grade_id] = verdict["talk"]
 
     def _run(self) -> None:
-        self._stop_at = time.monotonic() + self.limits.total_seconds
-        checks = [s for s in self.program.steps if s.check and self._is_wanted(s)]
+        self.stop_at = time.monotonic() + self.limits.total_seconds
+        checks = [s for s in self.program.steps if s.check and self.is_wanted(s)]
         self._judge_from_record(checks)
         checks = [s for s in checks if s.index not in self.shown]
         if self.wanted is not None and not checks:
@@ -152,18 +136,18 @@ class Drive:
 
     def _idle(self) -> list[Step]:
         """Cells that take long and that no answer stands on: not worth a second run."""
-        return [s for s in self.program.steps if s.index in self._slow and not s.needed]
+        return [s for s in self.program.steps if s.index in self.slow and not s.needed]
 
-    def _is_wanted(self, step: Step) -> bool:
+    def is_wanted(self, step: Step) -> bool:
         return self.wanted is None or step.grade_id in self.wanted
 
     def _until_done(self, steps: list[Step], forbid: tuple[str, ...]) -> None:
         while True:
-            left = self._stop_at - time.monotonic()
+            left = self.stop_at - time.monotonic()
             if left < 1:
                 self.hit.append((-1, f"stopped after {self.limits.total_seconds:g} s"))
                 return
-            run = _Pass(self, self.start(replace(self.limits, total_seconds=left)), forbid)
+            run = Pass(self, self.start(replace(self.limits, total_seconds=left)), forbid)
             if run.through(steps):
                 return
             self._restarts += 1
@@ -183,140 +167,6 @@ class Drive:
 
     def blame(self, step: Step, name: str, words: str) -> None:
         """A cell or check that ended badly; it is not run again."""
-        self._guilty.add(step.index)
+        self.guilty.add(step.index)
         self.hit.append((step.index, words))
-        self.keep(step, [_error(name, words)], again=step.index in self.shown)
-
-
-class _Pass:
-    """One process in the box, from its start to its end."""
-
-    def __init__(self, drive: Drive, worker: Worker, forbid: tuple[str, ...]) -> None:
-        self.drive, self.worker, self.forbid = drive, worker, forbid
-        self.channel = Channel(worker.channel)
-        self.limits = drive.limits
-
-    def through(self, steps: list[Step]) -> bool:
-        """Run the steps that are left; False where a fresh process must go on."""
-        try:
-            if self.forbid:
-                self._ask(["block", list(self.forbid)], _FORK_SECONDS)
-            for step in steps:
-                if step.index in self.drive._guilty:
-                    continue
-                if not step.check:
-                    going = self._run(step)
-                elif step.index in self.drive.shown or not self.drive._is_wanted(step):
-                    continue
-                else:
-                    going = self._check(step)
-                if not going:
-                    return False
-            return True
-        except (ChannelClosed, TimeoutError, WireError):
-            return False
-        finally:
-            self._end()
-
-    def _run(self, step: Step) -> bool:
-        limits = self.limits
-        seconds = min(limits.longest_cell, max(1.0, self.drive._stop_at - time.monotonic()))
-        # Interrupted in time by itself, a cell keeps what it has defined; the box only kills.
-        what = [limits.cell_seconds, seconds, limits.output_bytes, bool(self.forbid)]
-        command = ["run", step.source, *what]
-        started = time.monotonic()
-        try:
-            with self.worker.within(
-                "a cell",
-                processor_seconds=limits.cell_seconds + _GRACE,
-                seconds=seconds + _GRACE,
-            ):
-                answer = self._ask(command, seconds + 2 * _GRACE)
-        except (ChannelClosed, TimeoutError):
-            self.drive.blame(step, *self._death())
-            return False
-        except WireError as error:
-            self._odd(step, error)
-            return False
-        if time.monotonic() - started > _SLOW:
-            self.drive._slow.add(step.index)
-        try:
-            _, outputs, _, overran = answer
-            outputs = tidy(outputs, limits.output_bytes)
-        except (ValueError, TypeError, WireError) as error:
-            self._odd(step, error)
-            return False
-        if overran is True and step.index not in self.drive.shown:
-            self.drive.hit.append((step.index, f"stopped after {limits.cell_seconds:g} s"))
-        again = step.index in self.drive.shown or bool(self.forbid)
-        self.drive.keep(step, outputs, again=again)
-        return True
-
-    def _check(self, step: Step) -> bool:
-        limits, drive = self.limits, self.drive
-        left = max(1.0, drive._stop_at - time.monotonic())
-        seconds = min(limits.check_seconds, limits.longest_cell, left)
-        here, there = socket.socketpair()
-        pid = None
-        try:
-            with here, self.worker.within("a check", seconds=seconds + 2 * _GRACE):
-                self.channel.send(["check", list(step.block), limits.cell_seconds])
-                socket.send_fds(self.channel.stream, [b"F"], [there.fileno()])
-                there.close()
-                _, pid = self._receive("forked", _FORK_SECONDS)
-                verdict = drive.judge(drive.job(step, seconds), here)
-            self._ask(["end", pid], _FORK_SECONDS)
-            alive = True
-        except (ChannelClosed, TimeoutError, WireError, ValueError, OSError):
-            alive = False
-            if pid is None:
-                drive.blame(step, *self._death())
-                return False
-        errors = [o for o in verdict["outputs"] if o["output_type"] == "error"]
-        if errors and errors[-1]["ename"] in ("TimeLimit", "KernelDied"):
-            words = errors[-1]["evalue"]
-            if errors[-1]["ename"] == "TimeLimit":
-                longest = min(limits.cell_seconds, seconds)
-                words = errors[-1]["evalue"] = f"stopped after {longest:.3g} s"
-            drive.hit.append((step.index, words))
-        drive.settle(step, verdict)
-        return alive
-
-    def _ask(self, command: list[Any], seconds: float) -> list[Any]:
-        self.channel.send(command, timeout=seconds)
-        answer, _ = self.channel.receive(seconds)
-        if type(answer) is not list:
-            raise WireError("an answer of wrong form")
-        return answer
-
-    def _receive(self, verb: str, seconds: float) -> list[Any]:
-        answer, _ = self.channel.receive(seconds)
-        if type(answer) is not list or len(answer) != 2 or answer[0] != verb:
-            raise WireError("an answer of wrong form")
-        if type(answer[1]) is not int:
-            raise WireError("an answer of wrong form")
-        return answer
-
-    def _odd(self, step: Step, error: Exception) -> None:
-        self.drive.blame(step, "BadReply", "the process gave an answer of wrong form")
-        self.drive.flags.append((step.index, "protocol-broken", f"an answer was no data: {error}"))
-
-    def _death(self) -> tuple[str, str]:
-        """Name and words for how the process ended."""
-        ended = self.worker.wait(_GRACE)
-        limit = getattr(ended, "limit", "") or ""
-        if ended is None or limit.startswith("time"):
-            return "TimeLimit", f"stopped after {self.limits.cell_seconds:g} s"
-        return "KernelDied", limit or "the Python process ended in this cell"
-
-    def _end(self) -> None:
-        self.channel.close()
-        ended = self.worker.wait(_GRACE)
-        if ended is None:
-            self.worker.kill()
-            ended = self.worker.wait(_GRACE)
-        self.drive.left_behind += getattr(ended, "left_behind", 0) or 0
-
-
-def _error(name: str, words: str) -> dict[str, Any]:
-    return {"output_type": "error", "ename": name, "evalue": words, "traceback": []}
+        self.keep(step, [error_output(name, words)], again=step.index in self.shown)
