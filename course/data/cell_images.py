@@ -92,12 +92,11 @@ def crops(images: Sequence[Sample] | DSB2018 | ISBI2012, n: int, size: int, *, s
             if cut["instances"].unique().numel() > 2:  # background and two objects
                 break
         chosen.append(cut)
-    pieces = [
-        np.asarray(label(c["instances"].numpy(), background=0, connectivity=1)) for c in chosen
-    ]
+    numbers = torch.stack([c["instances"] for c in chosen])
+    pieces = [np.asarray(label(one, background=0, connectivity=1)) for one in numbers.cpu().numpy()]
     return Scenes(
         images=torch.stack([c["image"] for c in chosen]),
         masks=torch.stack([c["mask"] for c in chosen]),
-        instances=torch.from_numpy(np.stack(pieces).astype(np.int64)),
+        instances=torch.from_numpy(np.stack(pieces).astype(np.int64)).to(numbers.device),
         class_names=getattr(images, "class_names", ("background", "cell")),
     )
