@@ -118,7 +118,7 @@ class FastRCNN(nn.Module):
         for i, stage in enumerate(self.stages):
             features = stage(F.max_pool2d(features, 2) if i else features)  # (N, C, H/2^i, W/2^i)
         # The published rule counts the last pixel in, our boxes end after it.
-        corners = [boxes.to(images) - boxes.new_tensor([0, 0, 1, 1]) for boxes in regions]
+        corners = [(boxes - boxes.new_tensor([0, 0, 1, 1])).to(images) for boxes in regions]
         pooled = roi_max_pool(features, corners, self.pool_size, self.scale)  # (R, C, 7, 7)
         x = F.dropout(F.relu(self.fc6(pooled.flatten(1))), training=self.training)
         x = F.dropout(F.relu(self.fc7(x)), training=self.training)  # (R, 4096)
