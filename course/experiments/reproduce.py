@@ -20,9 +20,9 @@ from course.experiments.folder import (
     write_config,
     write_metrics,
 )
-from course.experiments.paper_tasks import Membranes, Streets
 from course.experiments.recipes import Recipe, find_recipe
 from course.experiments.run import Result, check_device
+from course.experiments.tasks.papers import Membranes, Streets
 from course.training import History, fit
 
 __all__ = ["reproduce"]

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course.experiments.sets import TrainAndTest, load_set
 from course.experiments.systems import find_system
-from course.experiments.tasks import Detection, make_task
+from course.experiments.tasks import make_task
+from course.experiments.tasks.objects import Detection
 from course.ladder.rungs import Rung, Scores
 from course.metrics import ConfusionMatrix
 from course.modes import evaluation_mode

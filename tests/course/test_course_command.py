@@ -15,7 +15,7 @@ from course import models
 from course.cli import main
 from course.experiments.sets import NAMES, REAL, load_set, objects_of, resized
 from course.experiments.systems import SYSTEMS
-from course.experiments.tasks import Mirrored
+from course.experiments.tasks.pixels import Mirrored
 
 TINY = ["--size", "32", "--train", "6", "--test", "3", "--batch-size", "4", "--device", "cpu"]
 SEGNET = ["train", "SegNetBasic", "--data", "lines", "--width", "2", *TINY]

@@ -12,10 +12,10 @@ from torch import nn
 from course import models
 from course.cli import main
 from course.data.readers.street import CamVid
-from course.experiments.paper_tasks import Membranes, Streets
 from course.experiments.recipes import RECIPES, find_recipe
 from course.experiments.reproduce import reproduce
 from course.experiments.systems import find_system
+from course.experiments.tasks.papers import Membranes, Streets
 from course.losses import class_frequencies, median_frequency_weights
 
 

@@ -1,10 +1,6 @@
-"""What a run trains and measures: pixels, objects, or one answer for a whole image.
+"""Objects: a box and a class for each, for the largest, or the class of the largest alone."""
 
-A task wraps a network so that `course.training.fit` can train it, gives it a loss, and measures it
-on the test part. Everything here can be sent to other processes, for several devices.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,119 +9,15 @@ from torch.nn import functional as F
 
 from course.boxes import mean_average_precision
 from course.experiments.sets import Prepared
-from course.experiments.systems import System
-from course.geometry import valid_input_for
-from course.losses import cross_entropy
-from course.metrics import ConfusionMatrix
+from course.experiments.tasks.base import Task
 from course.models.localizer import localization_accuracy, localization_loss, relative_boxes
-from course.models.pspnet import WithAuxiliary, auxiliary_loss
 from course.models.rcnn import RCNN
 from course.models.rcnn_stages import fit_stages
-from course.models.reverse_attention import ReverseAttentionOutput, reverse_attention_loss
 from course.proposals import propose
-from course.tiling import mirror_pad
 
-__all__ = ["make_task"]
+__all__ = ["Classification", "Detection", "Localization"]
 
-_BATCH = 16  # images evaluated at once
 _SOLVED = 200  # images from which R-CNN's last stages are solved
-
-
-class Task:
-    """The part that all tasks share; subclasses give `wrap`, `loss` and `evaluate`."""
-
-    main_metric: str
-
-    def __init__(self, train: Prepared, test: Prepared, class_names: Sequence[str]) -> None:
-        self.train, self.test, self.class_names = train, test, tuple(class_names)
-
-    def wrap(self, net: nn.Module) -> nn.Module:
-        """Give the network the form in which it is trained."""
-        return net
-
-    def loss(self, output: Any, batch: dict[str, Any]) -> Tensor:
-        raise NotImplementedError
-
-    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        raise NotImplementedError
-
-    def finish(self, model: nn.Module) -> Mapping[str, float]:
-        """Do what follows the last step, and measure it; most systems have nothing."""
-        return {}
-
-    def batches(self, model: nn.Module) -> Iterator[tuple[Tensor, list[dict[str, Tensor]]]]:
-        """Yield the test samples in batches, the images as the model wants them."""
-        like = next(model.parameters())
-        for start in range(0, len(self.test), _BATCH):
-            samples = [self.test[i] for i in range(start, min(start + _BATCH, len(self.test)))]
-            yield torch.stack([s["image"] for s in samples]).to(like), samples
-
-
-class Segmentation(Task):
-    """Every pixel gets a class; measured by mean IoU."""
-
-    main_metric = "mean IoU"
-
-    def wrap(self, net: nn.Module) -> nn.Module:
-        if hasattr(net, "forward_dense"):
-            return Dense(net)
-        return Mirrored(net) if getattr(net, "padding", None) == "valid" else net
-
-    def loss(self, output: Any, batch: dict[str, Any]) -> Tensor:
-        if isinstance(output, ReverseAttentionOutput):
-            return reverse_attention_loss(output, batch["mask"])
-        if isinstance(output, WithAuxiliary):
-            return auxiliary_loss(output, batch["mask"])
-        return cross_entropy(output, batch["mask"])
-
-    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        matrix = ConfusionMatrix(len(self.class_names))
-        for images, samples in self.batches(model):
-            masks = torch.stack([s["mask"] for s in samples]).to(images.device)
-            matrix.update(model(images).argmax(1), masks)
-        scores = {
-            "mean IoU": matrix.mean_iou().item(),
-            "pixel accuracy": matrix.pixel_accuracy().item(),
-        }
-        return scores | {
-            f"IoU {n}": v for n, v in zip(self.class_names, matrix.iou().tolist()) if v == v
-        }
-
-
-class Dense(nn.Module):
-    """A window classifier that labels every pixel in one pass."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net.forward_dense(images)  # type: ignore[operator]
-
-
-class Mirrored(nn.Module):
-    """A U-Net with valid convolutions whose output covers the image: the border is mirrored.
-
-    >>> from course.models import UNet
-    >>> Mirrored(UNet(1, 2, width=2, depth=1))(torch.zeros(1, 1, 21, 30)).shape
-    torch.Size([1, 2, 21, 30])
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        border: int = self.net.border  # type: ignore[assignment]
-        margins = []
-        for side in (width, height):
-            total = valid_input_for(side, self.net.depth) - side  # type: ignore[arg-type]
-            margins.append((total // 2, total - total // 2))
-        (left, right), (top, bottom) = margins
-        logits = self.net(mirror_pad(images, (left, top, right, bottom)))
-        top, left = top - border, left - border
-        return logits[..., top : top + height, left : left + width]
 
 
 class Detection(Task):
@@ -276,17 +168,6 @@ class Window(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(F.interpolate(images, (231, 231), mode="bilinear")).flatten(1)
-
-
-def make_task(system: System, train: Prepared, test: Prepared, names: Sequence[str]) -> Task:
-    """Build the task of a system on two parts of a data set."""
-    kinds = {
-        "segmentation": Segmentation,
-        "detection": Detection,
-        "localization": Localization,
-        "classification": Classification,
-    }
-    return kinds[system.task](train, test, names)
 
 
 def _largest(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
