@@ -133,23 +133,25 @@ def mean_field(
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     beliefs = []
     shared = None  # positions are the same in every image, so is their lattice
-    for scores, picture in zip(logits.to(dtype), image):
-        colour_levels(picture)  # a badly scaled image is an error even where its weight is 0
-        messages: list[tuple[float, Message]] = []
-        if method == "exact":
-            kernels = pairwise_kernel(picture, sigma_alpha, sigma_beta, sigma_gamma).to(dtype)
-            if convention == "library":
-                kernels = normalize_symmetric(kernels)
-            messages = [(w1, kernels[0].matmul), (w2, kernels[1].matmul)]
-        else:
-            if w1 > 0:
-                features = appearance_features(picture, sigma_alpha, sigma_beta).to(dtype)
-                messages.append((w1, _lattice(features).filter))
-            if w2 > 0:
-                shared = shared or _lattice(smoothness_features(picture, sigma_gamma).to(dtype))
-                messages.append((w2, shared.filter))
-        log_p = scores.flatten(1).t().log_softmax(dim=1)  # (N, K)
-        beliefs.append(_iterate(log_p, messages, iterations))
+    # Autocast would round positions and messages to 8 bits.
+    with torch.autocast(logits.device.type, enabled=False):
+        for scores, picture in zip(logits.to(dtype), image):
+            colour_levels(picture)  # a badly scaled image is an error even where its weight is 0
+            messages: list[tuple[float, Message]] = []
+            if method == "exact":
+                kernels = pairwise_kernel(picture, sigma_alpha, sigma_beta, sigma_gamma).to(dtype)
+                if convention == "library":
+                    kernels = normalize_symmetric(kernels)
+                messages = [(w1, kernels[0].matmul), (w2, kernels[1].matmul)]
+            else:
+                if w1 > 0:
+                    features = appearance_features(picture, sigma_alpha, sigma_beta).to(dtype)
+                    messages.append((w1, _lattice(features).filter))
+                if w2 > 0:
+                    shared = shared or _lattice(smoothness_features(picture, sigma_gamma).to(dtype))
+                    messages.append((w2, shared.filter))
+            log_p = scores.flatten(1).t().log_softmax(dim=1)  # (N, K)
+            beliefs.append(_iterate(log_p, messages, iterations))
     height, width = logits.shape[2:]
     return torch.stack(beliefs).view(len(logits), height, width, -1).permute(0, 3, 1, 2)
 

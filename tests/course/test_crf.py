@@ -302,6 +302,13 @@ class TestMeanField:
             crf.mean_field(logits, image, iterations=0, **options), logits.softmax(1)
         )
 
+    @pytest.mark.parametrize("options", ALL_WAYS)
+    def test_full_precision_under_autocast(self, options: dict[str, Any]):
+        logits, image, _ = scene(9, 11, 0)
+        expected = crf.mean_field(logits, image, **options)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(crf.mean_field(logits, image, **options), expected)
+
     @pytest.mark.parametrize("iterations", [1, 10])
     def test_hand_example_of_the_equation(self, iterations):
         logits = HAND.log().t().view(1, 2, 1, 2)
