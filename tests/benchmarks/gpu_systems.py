@@ -100,8 +100,7 @@ def peers() -> dict[str, System]:
     for build, encoder in (
         (smp.Unet, "vgg16_bn"),
         (smp.Unet, "resnet34"),
-        (smp.PSPNet, "resnet50"),
-        (smp.PSPNet, "resnet101"),
+        (smp.PSPNet, "resnet50"),  # of which it takes the first three stages only
         (smp.DeepLabV3Plus, "resnet101"),
     ):
         found[f"smp {build.__name__} {encoder}"] = System(
