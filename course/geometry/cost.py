@@ -51,7 +51,9 @@ def macs_by_layer(module: "nn.Module", *input_shapes: tuple[int, ...]) -> dict[s
     from torch.func import functional_call
     from torch.utils.flop_counter import FlopCounterMode
 
-    inputs = [torch.empty(_checked(shape), device="meta") for shape in input_shapes]
+    floating = (p.dtype for p in module.parameters() if p.is_floating_point())
+    dtype = next(floating, torch.get_default_dtype())
+    inputs = [torch.empty(_checked(s), dtype=dtype, device="meta") for s in input_shapes]
     state = {
         name: value.to("meta")
         for name, value in [*module.named_parameters(), *module.named_buffers()]

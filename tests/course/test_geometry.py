@@ -442,6 +442,12 @@ def test_macs_leave_the_module_as_it_was():
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_net_of_any_precision_is_counted(dtype):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    assert count_macs(net.to(dtype), (1, 1, 8, 8)) == count_macs(net.float(), (1, 1, 8, 8))
+
+
 def test_macs_of_impossible_inputs_are_refused():
     with pytest.raises(ValueError, match=r"Conv2d cannot be counted .*\(1, 2, 8, 8\)"):
         count_macs(nn.Conv2d(3, 4, 3), (1, 2, 8, 8))
