@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.models.aspp import ASPPv3
+from course.models.encnet import EncodingHead, WithContext
 from course.models.layers import (
     Weights,
     check_images,
@@ -86,10 +87,12 @@ class JPU(nn.Module):
 class FastFCN(nn.Module):
     """Map images (B, C, H, W) of any size to logits (B, K, H, W): ResNet at stride 32, JPU, head.
 
-    `head` is `"psp"` (pyramid pooling), `"aspp"` (DeepLab v3, rates 12, 24, 36) or `"fcn"` (one
-    3 x 3 convolution). `width` is the number of maps of the stem (64); JPU has 8 times as many.
-    `auxiliary=True` adds a head on c4 and returns `WithAuxiliary` in training mode; train with
-    `course.models.pspnet.auxiliary_loss`. `weights=` loads torchvision's ImageNet weights.
+    `head` is `"encnet"` (context encoding, the paper's best), `"psp"` (pyramid pooling), `"aspp"`
+    (DeepLab v3, rates 12, 24, 36) or `"fcn"` (one 3 x 3 convolution). `width` is the number of maps
+    of the stem (64); JPU has 8 times as many. `auxiliary=True` adds a head on c4 and returns
+    `WithAuxiliary` in training mode; train with `course.models.pspnet.auxiliary_loss`, or with
+    `"encnet"` `WithContext` and `course.models.encnet.context_loss`. `weights=` loads torchvision's
+    ImageNet weights.
 
     >>> FastFCN(3, layers=(1, 1, 1, 1), width=8)(torch.zeros(2, 3, 45, 33)).shape
     torch.Size([2, 3, 45, 33])
@@ -101,7 +104,7 @@ class FastFCN(nn.Module):
         self,
         num_classes: int = 21,
         *,
-        head: Literal["psp", "aspp", "fcn"] = "psp",
+        head: Literal["encnet", "psp", "aspp", "fcn"] = "psp",
         layers: Sequence[int] = RESNET50,
         in_channels: int = 3,
         width: int = 64,
@@ -116,7 +119,10 @@ class FastFCN(nn.Module):
         _, c3, c4, c5 = self.backbone.channels
         self.jpu = JPU((c3, c4, c5), width=8 * width)
         maps = 4 * 8 * width  # 2048, as many as c5
-        if head == "psp":
+        self.encodes = head == "encnet"
+        if head == "encnet":
+            self.head = EncodingHead(maps, maps // 4, num_classes, dropout=dropout)
+        elif head == "psp":
             tail = scoring_head(2 * maps, maps // 4, num_classes, dropout)
             self.head = nn.Sequential(PyramidPooling(maps), tail)
         elif head == "aspp":
@@ -126,19 +132,23 @@ class FastFCN(nn.Module):
         elif head == "fcn":
             self.head = scoring_head(maps, maps // 4, num_classes, dropout)
         else:
-            raise ValueError(f"head must be 'psp', 'aspp' or 'fcn', got {head!r}")
+            raise ValueError(f"head must be 'encnet', 'psp', 'aspp' or 'fcn', got {head!r}")
         self.auxiliary = scoring_head(c4, c4 // 4, num_classes, dropout) if auxiliary else None
         use_channels_last(self)
 
-    def forward(self, images: Tensor) -> Tensor | WithAuxiliary:
+    def forward(self, images: Tensor) -> Tensor | WithAuxiliary | WithContext:
         check_images(images, self.in_channels, "FastFCN")
         size = images.shape[-2:]
         _, c3, c4, c5 = self.backbone(images)  # strides 8, 16, 32
         features = self.jpu(c3, c4, c5)  # (B, 2048, H/8, W/8)
-        logits = upsample_aligned(self.head(features), size)
+        scores, presence = self.head(features) if self.encodes else (self.head(features), None)
+        logits = upsample_aligned(scores, size)
         if self.auxiliary is None or not self.training:
             return logits
-        return WithAuxiliary(logits, upsample_aligned(self.auxiliary(c4), size, stride=16))
+        auxiliary = upsample_aligned(self.auxiliary(c4), size, stride=16)
+        if presence is None:
+            return WithAuxiliary(logits, auxiliary)
+        return WithContext(logits, auxiliary, presence)
 
 
 def _separable(in_channels: int, maps: int, rate: int) -> nn.Sequential:

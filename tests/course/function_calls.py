@@ -24,6 +24,7 @@ from course import (
 from course.models import (
     deeplab,
     detection,
+    encnet,
     fast_rcnn,
     layers,
     localizer,
@@ -369,6 +370,13 @@ CALLS = {
     "models.pixel_classifier.PixelClassifier.forward_dense": lambda: given(
         course.models.PixelClassifier.forward_dense, net(course.models.PixelClassifier(width=4)),
         images(1, 50, 61, 1),
+    ),
+    "models.encnet.context_loss": lambda: given(
+        encnet.context_loss,
+        encnet.WithContext(
+            torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7), torch.randn(2, 3)
+        ),
+        classes(2, 5, 7),
     ),
     "models.pspnet.auxiliary_loss": lambda: given(
         pspnet.auxiliary_loss,

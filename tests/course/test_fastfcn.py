@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from course.geometry import count_macs
 from course.models import JPU, FastFCN
+from course.models.encnet import WithContext
 from course.models.pspnet import WithAuxiliary, auxiliary_loss
 from course.models.resnet import RESNET50, RESNET101, ResNet
 
-heads = pytest.mark.parametrize("head", ["psp", "aspp", "fcn"])
+heads = pytest.mark.parametrize("head", ["encnet", "psp", "aspp", "fcn"])
 
 
 def small(**options) -> FastFCN:
@@ -43,6 +44,16 @@ def test_cost_of_the_backbones(layers, dilated, ordinary):
     assert joint == pytest.approx(30.0e9, abs=5.1e7)
     saved = costs[0] / (costs[1] + joint)
     assert saved == pytest.approx(2.5 if layers == RESNET101 else 1.94, abs=0.01)
+
+
+def test_cost_with_the_encoding_head():
+    """EncNet on a dilated ResNet-101 ends in a 3 x 3 convolution, FastFCN's in a 1 x 1."""
+    with torch.device("meta"):
+        net = FastFCN(layers=RESNET101, head="encnet")
+        dilated = ResNet(RESNET101, output_stride=8)
+    shape = (1, 3, 512, 512)
+    thick = count_macs(dilated, shape) + 9 * 2048 * 512 * 64 * 64
+    assert thick / count_macs(net, shape) == pytest.approx(2.88, abs=0.06)
 
 
 def test_jpu_equals_a_recomputation_from_the_weights():
@@ -104,8 +115,9 @@ def test_contract(head):
 @heads
 def test_gradients_reach_every_parameter(head):
     net = small(head=head, auxiliary=True, dropout=0.0)
-    assert isinstance(net(torch.rand(2, 3, 45, 70)), WithAuxiliary)
-    check_gradients(net, torch.rand(2, 3, 45, 70), lambda y: uneven(y.logits) + uneven(y.auxiliary))
+    returned = WithContext if head == "encnet" else WithAuxiliary
+    assert isinstance(net(torch.rand(2, 3, 45, 70)), returned)
+    check_gradients(net, torch.rand(2, 3, 45, 70), lambda y: sum(uneven(part) for part in y))
 
 
 def test_overfits_two_scenes():
@@ -121,7 +133,9 @@ def test_compiles_without_graph_breaks(head):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="head must be 'psp', 'aspp' or 'fcn', got 'enc'"):
+    with pytest.raises(
+        ValueError, match="head must be 'encnet', 'psp', 'aspp' or 'fcn', got 'enc'"
+    ):
         small(head="enc")
     sizes = (torch.zeros(1, 2, 9, 6), torch.zeros(1, 4, 9, 6), torch.zeros(1, 8, 3, 2))
     with pytest.raises(ValueError, match=r"\(5, 3\)\] after c3 \(9, 6\), got \[\(9, 6\)"):
