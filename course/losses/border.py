@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = ["border_weights"]
 
 _NEGLIGIBLE = 1e-5  # cells whose border term would fall below this are not looked for
+_CACHED = 2**16  # pixels at a time: the seven arrays of `_spread` fit into the second cache
 
 
 def border_weights(
@@ -90,8 +91,13 @@ def _two_nearest(maps: Tensor, reach: float) -> tuple[Tensor, Tensor]:
         )
     first = maps.to(dtype).masked_fill(maps == 0, far)
     second = torch.full_like(first, far)
-    first, second = _spread(first, second, 1, (second_reach, second_reach), label_bits, far)
-    first, second = _spread(first, second, 2, (first_reach, second_reach), label_bits, far)
+    for axis, reaches in ((1, (second_reach, second_reach)), (2, (first_reach, second_reach))):
+        # Lines along the axis do not meet: those that fit into the cache take their turns.
+        line = first.numel() // first.shape[3 - axis]
+        band = max(32, _CACHED // line) if maps.device.type == "cpu" else first.shape[3 - axis]
+        bands = zip(first.split(band, 3 - axis), second.split(band, 3 - axis))
+        done = [_spread(*candidates, axis, reaches, label_bits, far) for candidates in bands]
+        first, second = (torch.cat(parts, 3 - axis) for parts in zip(*done))
     return (first >> label_bits).float().sqrt_(), (second >> label_bits).float().sqrt_()
 
 
