@@ -123,13 +123,29 @@ def bilinear_upsample(
         raise ValueError(f"factor must be at least 1, got {factor}")
     if border not in ("zeros", "replicate"):
         raise ValueError(f'border must be "zeros" or "replicate", got {border!r}')
-    reach = (factor + 1) // 2  # the raw result begins this far into the padded one
     crop = factor // 2 if crop is None else crop
     h, w = ((n + 1) * factor - factor % 2 - 2 * crop for n in x.shape[2:])
     if crop < 0 or min(h, w) < 1:
         raise ValueError(f"crop {crop} of {tuple(x.shape[2:])} times {factor} leaves {(h, w)}")
     mode = "constant" if border == "zeros" else "replicate"
     padded = F.pad(x.contiguous(memory_format=torch.channels_last), (1, 1, 1, 1), mode=mode)
-    wide = F.interpolate(padded, scale_factor=float(factor), mode="bilinear", align_corners=False)
-    start = reach + crop
-    return wide[..., start : start + h, start : start + w]
+    padded = padded.to(torch.promote_types(x.dtype, torch.float32))  # half would be rounded twice
+    largest = torch.finfo(padded.dtype).max / 2  # between two infinite scores lies nan for `lerp`
+    rows = padded.clamp(-largest, largest).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, C)
+    start = crop + factor % 2  # the first tap of an odd kernel is 0, and not part of it
+    rows = _interpolate(rows, factor, 2)[:, :, start : start + w]  # (B, H + 2, W', C)
+    wide = _interpolate(rows, factor, 1)[:, start : start + h]  # (B, H', W', C)
+    return wide.permute(0, 3, 1, 2).to(x.dtype)
+
+
+def _interpolate(x: Tensor, factor: int, axis: int) -> Tensor:
+    """Divide each of the N - 1 steps between neighbours on `axis` into `factor` linear ones.
+
+    The kernel is a product of two triangles, so one axis after the other will do. A row of the
+    result then mixes two rows, one number after the other in memory; `F.interpolate` gathers four
+    neighbours for every pixel.
+    """
+    place = torch.arange(factor, device=x.device, dtype=x.dtype) + (1 - factor % 2) / 2
+    share = (place / factor).view(factor, *[1] * (x.ndim - axis - 1))
+    before, after = (x.narrow(axis, i, x.shape[axis] - 1).unsqueeze(axis + 1) for i in (0, 1))
+    return torch.lerp(before, after, share).flatten(axis, axis + 1)

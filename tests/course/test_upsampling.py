@@ -109,6 +109,13 @@ class TestMatrix:
         kernel = random(2, 3).requires_grad_()
         assert torch.autograd.gradcheck(lambda k: U.conv_as_matrix(k, (3, 5), 2, 1), (kernel,))
 
+    def test_a_class_that_is_masked_out_stays_out(self):
+        x = random(1, 3, 4, 5)
+        x[:, 1] = -torch.inf
+        up = U.bilinear_upsample(x, 4, border="replicate")
+        assert up.isfinite().all()
+        assert torch.equal(up.argmax(1) == 2, up[:, 2] > up[:, 0])
+
     def test_bad_input(self):
         with pytest.raises(ValueError, match="kernel of 3 x 3 does not fit an input of 2 x 9"):
             U.conv_as_matrix(ONE_TO_NINE, (2, 9))
