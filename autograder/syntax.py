@@ -30,8 +30,9 @@ def tree_of(source: str) -> ast.Module:
         return ast.parse(source)
 
 
+@functools.lru_cache(maxsize=512)
 def parse(source: str) -> ast.Module | None:
-    """The tree of a cell, its magic lines left out.
+    """The tree of a cell, its magic lines left out; to read, for everybody gets the same one.
 
     Returns:
         None where it is not Python, or nests too deep for anybody to read.
