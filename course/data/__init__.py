@@ -5,6 +5,7 @@ Everything hands out dictionaries of tensors under the same names (`course.data.
 
 from course.data.cell_images import cell_images, crops
 from course.data.container import IGNORE, Sample, Scenes, collate
+from course.data.elastic import displacements, elastic
 from course.data.readers import (
     BCCD,
     DSB2018,
@@ -38,7 +39,9 @@ __all__ = [
     "cells",
     "collate",
     "crops",
+    "displacements",
     "download",
+    "elastic",
     "lines",
     "photographs",
     "scenes",

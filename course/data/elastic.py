@@ -25,6 +25,7 @@ def displacements(
     sigma: float = 10.0,
     grid: int = 3,
     generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """Draw a smooth random displacement for every pixel.
 
@@ -32,7 +33,8 @@ def displacements(
         hw: height and width in pixels.
         sigma: standard deviation of the displacements of the grid's nodes, in pixels.
         grid: nodes per axis; the outer ones lie on the corners of the image.
-        generator: source of the random numbers; None takes torch's global one.
+        generator: source of the random numbers, on `device`; None takes torch's global one.
+        device: where the result lies; None takes torch's default.
 
     Returns:
         (2, H, W) float32: how far to the right and how far down each pixel looks.
@@ -49,7 +51,7 @@ def displacements(
         raise ValueError(
             f"expected sides >= 1, grid >= 2 and sigma >= 0, got {tuple(hw)}, {grid} and {sigma}"
         )
-    nodes = sigma * torch.randn(1, 2, grid, grid, generator=generator)
+    nodes = sigma * torch.randn(1, 2, grid, grid, generator=generator, device=device)
     return F.interpolate(nodes, hw, mode="bicubic", align_corners=True)[0]  # (2, H, W)
 
 

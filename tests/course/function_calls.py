@@ -261,6 +261,9 @@ CALLS = {
         proposals.segment_proposals, two_scenes()[0][1].clamp(0, 1)
     ),
     "data.Scenes.to": lambda: given(lambda one: one[[1, 0]][0], data.boxes(3, 32)),
+    "data.elastic": lambda: given(
+        data.elastic, data.cells(1, 32)[0], data.displacements((32, 32), sigma=2.0)
+    ),
     "data.collate": lambda: given(data.collate, list(data.boxes(3, 32))),
     "data.crops": lambda: given(data.crops, list(data.cells(2)), 3, 40, seed=0),
     "plots.bars": lambda: given(text(plots.bars), ["a", "b"], torch.rand(2), title="Bars"),
