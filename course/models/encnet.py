@@ -29,8 +29,8 @@ __all__ = ["ContextEncoding", "Encoding", "EncodingHead", "WithContext", "contex
 class Encoding(nn.Module):
     """Describe features (B, C, H, W) by their residuals to K codewords, (B, K, C).
 
-    The residuals (B, H W, K, C) are never built: |x - d|^2 = |x|^2 - 2 x d + |d|^2, and the sum of
-    a (x - d) is that of a x less d times that of a.
+    The residuals (B, H W, K, C) are never built: their square is `x.x - 2 x.d + d.d`, and the sum
+    of `a (x - d)` is that of `a x` less d times that of a.
 
     >>> Encoding(8, codes=4)(torch.zeros(2, 8, 5, 7)).shape
     torch.Size([2, 4, 8])
