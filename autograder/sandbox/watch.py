@@ -100,7 +100,11 @@ class Watch:
             worker._heard(message)
 
     def _drain(self, worker: Worker) -> None:
-        """A flood on the standard streams must neither block the worker nor fill our memory."""
+        """A flood on the standard streams must neither block the worker nor fill our memory.
+
+        Once it is over the limit nobody reads on: a cell that still ran through while its process
+        is being killed would leave the blame to the next one.
+        """
         if worker not in self._workers:
             return
         output = self._workers[worker][1]
@@ -108,9 +112,7 @@ class Watch:
             data = os.read(output, _READ)
         except BlockingIOError:
             return
-        if data:
-            worker._print(data)
-        else:
+        if not data or not worker._print(data):
             self._selector.unregister(output)
 
     def _bury(self, worker: Worker) -> None:

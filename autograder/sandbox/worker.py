@@ -155,12 +155,15 @@ class Worker:
                 self._limit = self._limit or message.data["full"]
             self._changed.notify_all()
 
-    def _print(self, data: bytes) -> None:
+    def _print(self, data: bytes) -> bool:
+        """Keep what it said; False once that is over the limit, and it is being killed."""
         left = self.limits.output_bytes - len(self._output)
         self._output += data[:left]
         self._printed += len(data)
         if self._printed > _OUTPUT_FACTOR * self.limits.output_bytes:
             self._stop(f"output: over {_bytes(_OUTPUT_FACTOR * self.limits.output_bytes)}")
+            return False
+        return True
 
     def _check(self) -> None:
         """Kill it if it is over a limit."""

@@ -365,6 +365,13 @@ class TestOutput:
         assert ended.limit.startswith("output: over")
         assert len(worker.output) == QUICK.output_bytes
 
+    def test_a_flood_never_comes_to_its_end(self, server: ForkServer) -> None:
+        """Or what the process does next would be blamed for it."""
+        text = "for _ in range(300): os.write(1, b'z' * 10_000)\ntell('through')"
+        answer, ended, _ = run(server, text)
+        assert answer is None
+        assert ended.limit.startswith("output: over")
+
     def test_what_was_said_last_is_kept(self, server: ForkServer) -> None:
         _, ended, output = run(server, "print('before'); 1 / 0")
         assert ended.code == 1
