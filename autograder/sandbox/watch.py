@@ -72,7 +72,8 @@ class Watch:
         self._admit()
         for worker in list(self._workers):
             self._hear(worker)
-            self._bury(worker)
+            if worker in self._workers:  # it said nothing of its end
+                self._bury(worker)
         self._selector.close()
         os.close(self._wake_read)
 

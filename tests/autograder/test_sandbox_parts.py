@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from autograder.errors import AutograderError
 from autograder.sandbox import ladder, landlock, launch, outer, seccomp, tree, visible, wire
 from autograder.sandbox.seccomp import _NUMBERS, program
+from autograder.sandbox.watch import Watch
 from tests.autograder.sandboxes import open_box
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
@@ -429,3 +431,36 @@ def test_memory_in_large_pages_keeps_its_contents() -> None:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     version = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
     assert version < (6, 1) or int(done.stdout) > 50 * 2**20
+
+
+class Heard:
+    """In place of a worker: counts how often it is told that nothing of it is left."""
+
+    ends = 0
+
+    def _heard(self, message: object) -> None:
+        self.ends += message is None
+
+    def _check(self) -> None:
+        """It is over no limit."""
+
+
+def test_a_watch_that_closes_reports_each_worker_once() -> None:
+    """Also one that ended in this moment, and those after it."""
+    watched, lines = Watch(), []
+    watched._stopping = True  # as if all of them ended while it was being closed
+    workers, given_back = [Heard(), Heard(), Heard()], []
+    for number, worker in enumerate(workers):
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here.setblocking(False)
+        if number != 1:
+            there.close()
+        lines += [here, there]
+        output, printing = os.pipe()
+        os.close(printing)
+        watched._new.append((worker, here, output, lambda n=number: given_back.append(n)))
+    watched.close()
+    for line in lines:
+        line.close()
+    assert given_back == [0, 1, 2]
+    assert [worker.ends for worker in workers] == [1, 1, 1]
