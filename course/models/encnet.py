@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course.losses import cross_entropy
 from course.models.layers import check_positive, conv_bn_relu
+from course.models.pspnet import WithAuxiliary, auxiliary_loss
 
 __all__ = ["ContextEncoding", "Encoding", "EncodingHead", "WithContext", "context_loss"]
 
@@ -125,13 +125,12 @@ def context_loss(
     *,
     auxiliary: float = 0.2,
     presence: float = 0.2,
-    ignore_index: int = 255,
 ) -> Tensor:
     """Cross-entropy of both logits and the semantic encoding loss, weighted as published.
 
     Args:
         output: of a network in training mode.
-        target: (B, H, W) integer classes 0 … K-1 or `ignore_index`.
+        target: (B, H, W) integer classes 0 … K-1, or 255 = ignore.
         auxiliary: weight of the auxiliary cross-entropy.
         presence: weight of the binary cross-entropy over "class k is somewhere in the image".
 
@@ -147,9 +146,8 @@ def context_loss(
     >>> context_loss(WithContext(zeros, zeros, zeros[..., 0, 0]), torch.tensor([[[1]]]))
     tensor(0.9704)
     """
-    main = cross_entropy(output.logits, target, ignore_index=ignore_index)
-    side = cross_entropy(output.auxiliary, target, ignore_index=ignore_index)
+    pixels = auxiliary_loss(WithAuxiliary(output.logits, output.auxiliary), target, auxiliary)
     classes = torch.arange(output.presence.shape[1], device=target.device)
     there = (target.flatten(1)[..., None] == classes).any(1)  # (B, K)
     scene = F.binary_cross_entropy_with_logits(output.presence.float(), there.float())
-    return main + auxiliary * side + presence * scene
+    return pixels + presence * scene
