@@ -60,7 +60,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
         writer.writerows((name, f"{value:.6g}") for name, value in metrics.items())
 
 
-def draw(folder: Path, history: Any, metric: str, *, title: str, name: str = "curves") -> None:
+def draw(folder: Path, history: Any, metric: str, *, title: str) -> None:
     """Draw the loss and one metric over the steps into `curves.png`, described in `curves.txt`."""
     from course.plots import curves
 
@@ -69,8 +69,8 @@ def draw(folder: Path, history: Any, metric: str, *, title: str, name: str = "cu
     if measured:
         lines[metric] = tuple(map(list, zip(*measured)))
     picture = curves(lines, title=title)
-    picture.save(folder / f"{name}.png")
-    _write(folder / f"{name}.txt", picture.alt + "\n")
+    picture.save(folder / "curves.png")
+    _write(folder / "curves.txt", picture.alt + "\n")
 
 
 def _write(path: Path, text: str) -> None:

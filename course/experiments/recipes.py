@@ -105,7 +105,7 @@ RECIPES = (
         published={"pixel error": 0.0611, "Rand error": 0.0382},
         remarks="The paper trains on all 30 slices and is scored on 30 others whose labels are "
         "secret, seven rotations averaged; here the last fifth of the stack is held out. Learning "
-        "rate, dropout, number of steps and class weights are not in the paper.",
+        "rate and its decay, dropout, number of steps and class weights are not in the paper.",
     ),
 )
 

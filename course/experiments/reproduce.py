@@ -71,7 +71,8 @@ def reproduce(
     if resume:
         check_same_run(folder, described)
     check_device(device)
-    task = (Membranes if recipe.data == "isbi2012" else Streets)(recipe)
+    membranes = recipe.data == "isbi2012"
+    task = Membranes() if membranes else Streets(balanced=recipe.balanced)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = _published(recipe, width)

@@ -79,7 +79,7 @@ def test_stages_share_the_steps(recipe):
 
 
 def test_tiles_and_their_labels_lie_on_one_another(stack):
-    tiles = Membranes(find_recipe("unet-isbi2012")).training_set(None)
+    tiles = Membranes().training_set(None)
     assert len(tiles) == 5
     seen = set()
     for index in range(5):
@@ -110,7 +110,7 @@ class ReadsTheImage(nn.Module):
 
 
 def test_membranes_are_measured_by_pixels_and_by_what_they_part(stack):
-    task = Membranes(find_recipe("unet-isbi2012"))
+    task = Membranes()
     assert task.measure(ReadsTheImage()) == {"pixel error": 0.0, "Rand error": 0.0}
     worse = task.measure(ReadsTheImage(blind=True))
     assert 0.1 < worse["pixel error"] < 0.15
@@ -119,7 +119,7 @@ def test_membranes_are_measured_by_pixels_and_by_what_they_part(stack):
 
 
 def test_streets_are_cropped_mirrored_and_balanced(streets):
-    segnet, dense = (Streets(find_recipe(n)) for n in ("segnet-camvid", "fc-densenet103-camvid"))
+    segnet, dense = Streets(balanced=True), Streets(balanced=False)
     masks = [sample["mask"] for sample in CamVid()]
     expected = median_frequency_weights(class_frequencies(masks, 11))
     assert torch.equal(segnet.weights, expected)
