@@ -1,6 +1,11 @@
 """Upsampling: transposed convolution, bilinear kernels, unpooling."""
 
-from course.upsampling.bilinear import bilinear_kernel, bilinear_upsample, bilinear_weight
+from course.upsampling.bilinear import (
+    bilinear_kernel,
+    bilinear_upsample,
+    bilinear_weight,
+    upsampled_argmax,
+)
 from course.upsampling.transposed import (
     conv_as_matrix,
     overlap_count,
@@ -30,4 +35,5 @@ __all__ = [
     "transposed_conv",
     "transposed_conv_by_matrix",
     "unpool",
+    "upsampled_argmax",
 ]

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["bilinear_kernel", "bilinear_upsample", "bilinear_weight"]
+__all__ = ["bilinear_kernel", "bilinear_upsample", "bilinear_weight", "upsampled_argmax"]
+
+Border = Literal["zeros", "replicate"]
 
 
 def bilinear_kernel(factor: int | None = None, *, size: int | None = None) -> Tensor:
@@ -85,7 +87,7 @@ def bilinear_upsample(
     factor: int,
     crop: int | None = None,
     *,
-    border: Literal["zeros", "replicate"] = "zeros",
+    border: Border = "zeros",
 ) -> Tensor:
     """What a transposed convolution with a fixed bilinear kernel returns, ten times faster.
 
@@ -115,6 +117,58 @@ def bilinear_upsample(
     >>> bilinear_upsample(torch.ones(1, 1, 1, 2), 2, border="replicate")[0, 0, 0]
     tensor([1., 1., 1., 1.])
     """
+    rows, h = _upsampled_rows(x, factor, crop, border)
+    wide = _interpolate(rows, factor, 1)[:, h]  # (B, H', W', C)
+    return wide.permute(0, 3, 1, 2).to(x.dtype)
+
+
+def upsampled_argmax(
+    scores: Tensor, factor: int, crop: int | None = None, *, border: Border = "replicate"
+) -> Tensor:
+    """Best class of every pixel from coarse scores, a few rows of pixels at a time.
+
+    It is `bilinear_upsample(...).argmax(1)` without the scores of all pixels, which for 1024 x 2048
+    pixels and 19 classes would fill 159 MB; half precision is not rounded before the comparison.
+
+    Args:
+        scores: `(B, C, H, W)` float, one score per class.
+        factor, crop, border: as in `bilinear_upsample`.
+
+    Returns:
+        `(B, H', W')` int64; of equal scores the class of the smaller number.
+
+    Raises:
+        TypeError, ValueError: as `bilinear_upsample`; no class at all.
+
+    Source: Long et al. 2015, section 3.3.
+
+    >>> upsampled_argmax(torch.tensor([[[[2.0, 0.0]], [[0.0, 1.0]]]]), 4)
+    tensor([[[0, 0, 0, 0, 0, 1, 1, 1],
+             [0, 0, 0, 0, 0, 1, 1, 1],
+             [0, 0, 0, 0, 0, 1, 1, 1],
+             [0, 0, 0, 0, 0, 1, 1, 1]]])
+    """
+    if scores.ndim == 4 and scores.shape[1] == 0:
+        raise ValueError(f"scores must have at least one class, got {tuple(scores.shape)}")
+    rows, h = _upsampled_rows(scores, factor, crop, border)  # (B, H + 2, W', C)
+    steps = rows.shape[1] - 1
+    together = max(1, _BAND // max(1, rows[:, 0].numel() * factor))  # steps from row to row
+    bands = (rows[:, i : i + together + 1] for i in range(0, steps, together))
+    # `max` finds the place as `argmax` does, in two thirds of the time.
+    return torch.cat([_interpolate(band, factor, 1).max(3)[1] for band in bands], 1)[:, h]
+
+
+_BAND = 1 << 18  # numbers in a band: 1 MiB of float32
+
+
+def _upsampled_rows(
+    x: Tensor, factor: int, crop: int | None, border: Border
+) -> tuple[Tensor, slice]:
+    """Check what the caller was given, pad it, and interpolate along its rows.
+
+    Returns `(B, H + 2, W', C)`, float32 or wider, and which rows are left of the
+    `(H + 1) * factor` that interpolating along the columns will give.
+    """
     if x.ndim != 4 or 0 in x.shape[2:]:
         raise ValueError(f"x must have the shape (B, C, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():
@@ -133,9 +187,7 @@ def bilinear_upsample(
     largest = torch.finfo(padded.dtype).max / 2  # between two infinite scores lies nan for `lerp`
     rows = padded.clamp(-largest, largest).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, C)
     start = crop + factor % 2  # the first tap of an odd kernel is 0, and not part of it
-    rows = _interpolate(rows, factor, 2)[:, :, start : start + w]  # (B, H + 2, W', C)
-    wide = _interpolate(rows, factor, 1)[:, start : start + h]  # (B, H', W', C)
-    return wide.permute(0, 3, 1, 2).to(x.dtype)
+    return _interpolate(rows, factor, 2)[:, :, start : start + w], slice(start, start + h)
 
 
 def _interpolate(x: Tensor, factor: int, axis: int) -> Tensor:

@@ -174,6 +174,9 @@ CALLS = {
     "upsampling.bilinear_upsample": lambda: given(
         graded(upsampling.bilinear_upsample), torch.rand(2, 3, 4, 5), 4
     ),
+    "upsampling.upsampled_argmax": lambda: given(
+        upsampling.upsampled_argmax, torch.rand(2, 3, 4, 5), 4
+    ),
     "upsampling.conv_as_matrix": lambda: given(
         upsampling.conv_as_matrix, torch.rand(2, 3, 3, 2), (5, 4), 2, 1
     ),

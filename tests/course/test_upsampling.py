@@ -187,6 +187,20 @@ class TestBilinear:
         inside[edge, edge] = True
         assert torch.equal(dimmed > 1 - 1e-6, inside)  # exactly the outer half step is darker
 
+    @pytest.mark.parametrize(("factor", "crop"), [(1, None), (2, 0), (3, 2), (8, None), (32, 19)])
+    @pytest.mark.parametrize("border", ["zeros", "replicate"])
+    @pytest.mark.parametrize("numbers", [1, 300, 1 << 18])
+    def test_labels_in_bands_are_the_labels(self, factor, crop, border, numbers, monkeypatch):
+        monkeypatch.setattr("course.upsampling.bilinear._BAND", numbers)
+        x = random(2, 5, 6, 3).float()
+        whole = U.bilinear_upsample(x, factor, crop, border=border).argmax(1)
+        assert torch.equal(U.upsampled_argmax(x, factor, crop, border=border), whole)
+
+    def test_labels_of_equal_scores_and_of_no_image(self):
+        labels = U.upsampled_argmax(torch.ones(1, 4, 2, 3), 5)
+        assert torch.equal(labels, torch.zeros(1, 10, 15, dtype=torch.int64))
+        assert U.upsampled_argmax(torch.ones(0, 4, 2, 3), 5).shape == (0, 10, 15)
+
     def test_fcn_32s(self):
         x = random(1, 21, 16, 16).float()
         weight = U.bilinear_weight(21, 32)
@@ -233,6 +247,8 @@ class TestBilinear:
             U.bilinear_upsample(torch.ones(1, 1, 3, 4), 0)
         with pytest.raises(TypeError, match="int64"):
             U.bilinear_upsample(torch.ones(1, 1, 3, 4).long(), 2)
+        with pytest.raises(ValueError, match=r"one class, got \(1, 0, 3, 4\)"):
+            U.upsampled_argmax(torch.ones(1, 0, 3, 4), 2)
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
