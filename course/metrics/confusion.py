@@ -64,7 +64,7 @@ def confusion_matrix(
     rows, stride = max(high + 1, num_classes), 1 << (num_classes - 1).bit_length()
     narrow = (torch.int16, torch.int32, torch.int64)
     dtype = next(dtype for dtype in narrow if rows * stride - 1 <= torch.iinfo(dtype).max)
-    cell = target.to(dtype) * stride + pred.to(dtype)
+    cell = target.to(dtype, copy=True).mul_(stride).add_(pred.to(dtype))
     counts = torch.bincount(cell.flatten(), minlength=rows * stride).view(rows, stride)
     if ignore_index is not None and 0 <= ignore_index < rows:
         counts[ignore_index] = 0
