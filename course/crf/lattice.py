@@ -115,9 +115,9 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Corners of the simplex around every point.
 
     Returns:
-        keys `(d + 1, N)` int64, one number per corner, equal for equal corners;
+        keys `(d + 1, N)` int32 or int64, one number per corner, equal for equal corners;
         barycentric weights `(d + 1, N)`;
-        steps `(d + 1,)` int64, what to add to a key to go to the neighbour along each axis.
+        steps `(d + 1,)`, what to add to a key to go to the neighbour along each axis.
     """
     d = features.shape[1]
     position = _embed(features)  # (d + 1, N), in units of d + 1
@@ -133,22 +133,28 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     by_rank = torch.empty_like(offset).scatter_(0, rank, offset)  # falling
     weights = torch.cat([1 + by_rank[d:] - by_rank[:1], (by_rank[:-1] - by_rank[1:]).flip(0)])
 
-    # A corner is d integers (the last one follows from sum 0): mixed-radix digits of one number,
-    # with room for the neighbours. Corner k has remainder k: every coordinate grows by k, and the
-    # k with the smallest offsets go one period of d + 1 down.
-    cell = (d + 1) * base[:d].long()
-    low = cell.amin(dim=1) - 2 * (d + 1)
-    spans = (cell.amax(dim=1) + 2 * (d + 1) - low + 1).tolist()
-    if math.prod(spans) >= 2**62:
+    # A corner is d integers (the last one follows from sum 0), which become one: the sum of
+    # coordinate times radix. Corner k has coordinates (d + 1) m + k, so its key is d + 1 times a
+    # number whose mixed-radix digits are the m, plus k times `total`. The first span is a multiple
+    # of d + 1, hence `total` = 1 modulo d + 1, and the remainder of a key tells k.
+    low = base[:d].amin(dim=1) - 2  # room for the neighbours
+    spans = [int(span) for span in (base[:d].amax(dim=1) + 3 - low).tolist()]
+    spans[0] += -spans[0] % (d + 1)
+    radices = [math.prod(spans[:i]) for i in range(d)] + [0]
+    total = sum(radices)
+    largest = (d + 1) * math.prod(spans) + d * total
+    if largest >= 2**62:
         raise ValueError("features are too far apart for 64-bit keys: use a larger deviation")
-    radix = cell.new_tensor([math.prod(spans[:i]) for i in range(d)] + [0])  # (d + 1,)
-    total = radix.sum()
-    drop = torch.empty_like(rank).scatter_(0, rank, radix[:, None].expand_as(rank))
-    keys = torch.empty_like(rank)
-    keys[0] = ((cell - low[:, None]) * radix[:d, None]).sum(dim=0)
+    dtype = torch.int32 if largest < 2**31 else torch.int64  # half the bytes sort twice as fast
+    period = (d + 1) * torch.tensor(radices, dtype=dtype, device=features.device)  # (d + 1,)
+    # From corner k - 1 to k every coordinate grows by 1, and that with the next smallest offset
+    # goes one period of d + 1 down.
+    drop = torch.empty_like(rank, dtype=dtype).scatter_(0, rank, period[:, None].expand_as(rank))
+    keys = torch.empty_like(drop)
+    keys[0] = ((base[:d] - low[:, None]).to(dtype) * period[:d, None]).sum(dim=0)
     for k in range(1, d + 1):
-        keys[k] = keys[k - 1] + total - (d + 1) * drop[d + 1 - k]
-    return keys, weights, (d + 1) * radix - total
+        keys[k] = keys[k - 1] + total - drop[d + 1 - k]
+    return keys, weights, period - total
 
 
 def _embed(features: Tensor) -> Tensor:

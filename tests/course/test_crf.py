@@ -203,7 +203,7 @@ def lattice_by_dictionary(features: np.ndarray, values: np.ndarray) -> np.ndarra
 
 
 class TestLattice:
-    @given(st.integers(1, 40), st.integers(1, 6), st.floats(0.1, 30), st.integers(0, 999))
+    @given(st.integers(1, 40), st.integers(1, 6), st.floats(0.1, 300), st.integers(0, 999))
     @settings(deadline=None, max_examples=40)
     def test_equals_a_lattice_of_tuples(self, n, d, span, seed):
         generator = torch.Generator().manual_seed(seed)
