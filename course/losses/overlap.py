@@ -35,7 +35,7 @@ def soft_dice(
     Args:
         probabilities: (B, K, H, W) in [0, 1] after softmax or sigmoid; or (..., H, W) with masks.
         target: (B, H, W) integer classes; or masks (..., H, W) of the shape of `probabilities`
-            with values in [0, 1] (nothing is ignored then).
+            with values in [0, 1] (nothing is ignored then: ignored pixels need integer classes).
         squared: V-Net's form instead of the linear one.
         over_batch: sum over the batch before dividing.
         eps: added to numerator and denominator, in pixels.
@@ -47,8 +47,9 @@ def soft_dice(
 
     Raises:
         TypeError: `probabilities` is not floating.
-        ValueError: shapes that do not belong together; on a CPU also a label that is no class, or
-            probabilities with a class whose mean leaves [0, 1] (logits: forgot the softmax?).
+        ValueError: shapes that do not belong together; on a CPU also a label that is no class, a
+            mask that leaves [0, 1], or probabilities with a class whose mean leaves [0, 1] (logits:
+            forgot the softmax?).
 
     Example:
         The numbers of the lecture (Jordan 2018): overlap 7.41, areas 7.82 and 8.
@@ -64,7 +65,7 @@ def soft_dice(
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
     if target.shape == probabilities.shape:
-        areas = _areas_of_masks(probabilities, target.to(probabilities.dtype), squared)
+        areas = _areas_of_masks(probabilities, target, squared)
     else:
         areas = _areas_of_labels(probabilities, target, squared, ignore_index)
     shared, predicted, wanted = (area.sum(0) if over_batch else area for area in areas)
@@ -83,33 +84,32 @@ def soft_dice_loss(
     """One minus the mean of `soft_dice` over images and classes; arguments and errors as there.
 
     Returns:
-        A scalar in [0, 1].
+        A scalar in [0, 1]; 0 with a zero gradient for a batch without images.
 
     Example:
         >>> logits = torch.tensor([[9.0, -9.0], [-9.0, 9.0]])[None, :, None]  # (1, 2, 1, 2)
         >>> round(soft_dice_loss(logits.softmax(1), torch.tensor([[[0, 1]]])).item(), 4)
         0.0
     """
-    return (
-        1
-        - soft_dice(
-            probabilities,
-            target,
-            squared=squared,
-            over_batch=over_batch,
-            eps=eps,
-            ignore_index=ignore_index,
-        ).mean()
+    dice = soft_dice(
+        probabilities,
+        target,
+        squared=squared,
+        over_batch=over_batch,
+        eps=eps,
+        ignore_index=ignore_index,
     )
+    return 1 - dice.mean() if dice.numel() else dice.sum()  # the mean of nothing is nan
 
 
 def _areas_of_masks(p: Tensor, t: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor]:
     if p.ndim < 2:
         raise ValueError(f"expected masks (..., H, W), got {tuple(p.shape)}")
-    shared = (p * t).sum((-2, -1))
-    if squared:
-        return shared, p.square().sum((-2, -1)), t.square().sum((-2, -1))
-    return shared, _checked(p.sum((-2, -1)), p), t.sum((-2, -1))
+    of_bool, t = t.dtype == torch.bool, t.to(p.dtype)
+    if not of_bool:
+        _check_masks(t)
+    wanted = (t.square() if squared else t).sum((-2, -1))
+    return (p * t).sum((-2, -1)), _area(p, squared), wanted
 
 
 def _areas_of_labels(
@@ -137,8 +137,7 @@ def _areas_of_labels(
     wanted = torch.bincount(row.flatten(), minlength=b * k).view(b, k)
     if valid is not None:
         wanted[:, 0] -= (~valid).sum((1, 2))  # ignored pixels were written as class 0 above
-    predicted = p.square().sum((2, 3)) if squared else _checked(p.sum((2, 3)), p)
-    return shared, predicted, wanted
+    return shared, _area(p, squared), wanted
 
 
 def _check_labels(labels: Tensor, num_classes: int) -> None:
@@ -152,12 +151,27 @@ def _check_labels(labels: Tensor, num_classes: int) -> None:
         )
 
 
-def _checked(area: Tensor, p: Tensor) -> Tensor:
-    """Refuse logits by the areas that are summed anyway: free on a CPU, a stall on CUDA."""
-    pixels = p.shape[-2] * p.shape[-1]
-    if not area.is_cuda and bool(((area < 0) | (area > pixels * 1.001)).any()):
+def _check_masks(masks: Tensor) -> None:
+    if masks.is_cuda or masks.numel() == 0:
+        return
+    low, high = (bound.item() for bound in torch.aminmax(masks.detach()))
+    if not (low >= -1e-3 and high <= 1.001):  # resampled masks overshoot by rounding
         raise ValueError(
-            "expected probabilities in [0, 1]; a class has a mean of size "
-            f"{float(area.detach().abs().max()) / pixels:.3g}: apply softmax or sigmoid first"
+            f"expected masks in [0, 1], got values from {low:g} to {high:g}: divide masks of bytes "
+            "by 255; to ignore pixels, give integer labels (B, H, W) with probabilities "
+            "(B, K, H, W)"
         )
+
+
+def _area(p: Tensor, squared: bool) -> Tensor:
+    """Sum of p or p^2 over each map, without logits: a check that would stall CUDA."""
+    area = p.square().sum((-2, -1)) if squared else p.sum((-2, -1))
+    if not p.is_cuda:
+        linear = p.detach().sum((-2, -1)) if squared else area.detach()
+        pixels = p.shape[-2] * p.shape[-1]
+        if bool(((linear < 0) | (linear > pixels * 1.001)).any()):
+            raise ValueError(
+                "expected probabilities in [0, 1]; a class has a mean of size "
+                f"{float(linear.abs().max()) / pixels:.3g}: apply softmax or sigmoid first"
+            )
     return area

@@ -2,6 +2,7 @@
 
 import math
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -392,6 +393,29 @@ class TestSoftDice:
         assert together.shape == (4,)
         assert not torch.allclose(together, soft_dice(p, target).mean(0), atol=1e-3)
 
+    def test_a_batch_without_images_costs_nothing(self) -> None:
+        p = torch.zeros(0, 2, 4, 5, requires_grad=True)
+        for squared, over_batch in product((False, True), repeat=2):
+            for target in (torch.zeros(0, 4, 5, dtype=torch.long), torch.zeros(0, 2, 4, 5)):
+                loss = soft_dice_loss(p, target, squared=squared, over_batch=over_batch)
+                assert loss.item() == 0
+                loss.backward()
+
+    @pytest.mark.parametrize("squared", [False, True])
+    def test_masks_outside_0_and_1_are_refused(self, squared: bool) -> None:
+        p = torch.full((1, 6, 6), 0.9)
+        void = torch.zeros(1, 6, 6, dtype=torch.long)
+        void[0, 0, 0] = 255
+        with pytest.raises(ValueError, match=r"from 0 to 255.*ignore pixels, give integer labels"):
+            soft_dice(p, void, squared=squared)
+        with pytest.raises(ValueError, match="divide masks of bytes by 255"):
+            soft_dice(p, void.byte(), squared=squared)
+        with pytest.raises(ValueError, match="from -1 to 0"):
+            soft_dice(p, (void > 0).float() - 1, squared=squared)
+        with pytest.raises(ValueError, match="nan"):
+            soft_dice(p, torch.full((1, 6, 6), math.nan), squared=squared)
+        assert soft_dice(p, void > 0) == soft_dice(p, (void > 0).byte())
+
     def test_bfloat16(self, batch) -> None:
         p, target = batch
         half = soft_dice(p.detach().bfloat16(), target)
@@ -404,6 +428,8 @@ class TestSoftDice:
             soft_dice(20 * p - 10, target)
         with pytest.raises(ValueError, match="apply softmax or sigmoid"):
             soft_dice(SLIDE_P * 3, SLIDE_T)
+        with pytest.raises(ValueError, match="apply softmax or sigmoid"):
+            soft_dice(20 * p - 10, target, squared=True)
         with pytest.raises(ValueError, match=r"\(3, 4, 5, 9\) and \(3, 9, 5\)"):
             soft_dice(p, target.mT)
         with pytest.raises(ValueError, match=r"labels 0 … 3 for 4 classes.*got 200"):
