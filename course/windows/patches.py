@@ -10,10 +10,12 @@ microscopy images*, section 2.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from course.modes import evaluation_mode
 from course.tiling.plan import mirror_pad
 from course.windows.grid import cut_windows
 
@@ -81,7 +83,8 @@ def scan(
 
     Args:
         image: `(C, H, W)` float.
-        net: maps patches `(N, C, size, size)` to `(N, K)` or `(N, K, 1, 1)`.
+        net: maps patches `(N, C, size, size)` to `(N, K)` or `(N, K, 1, 1)`. A module runs in
+            evaluation mode and gets its own modes back.
         size: side of a patch in pixels.
         stride: distance of the labelled pixels.
         batch: patches per call of `net`, at most one row of them; 1 is the loop of the textbooks.
@@ -102,14 +105,15 @@ def scan(
     if batch < 1:
         raise ValueError(f"batch must be at least 1 patch, got {batch}")
     rows = []
-    for row in _patch_grid(image, size, stride):  # (cols, C, size, size)
-        outputs = torch.cat([net(part.contiguous()) for part in row.split(batch)])
-        if outputs.ndim < 2 or outputs.shape[0] != len(row) or outputs.shape[2:].numel() != 1:
-            raise ValueError(
-                f"net must map {tuple(row.shape)} to ({len(row)}, K) or ({len(row)}, K, 1, 1), "
-                f"got {tuple(outputs.shape)}: does it expect patches of another size?"
-            )
-        rows.append(outputs.flatten(1))
+    with evaluation_mode(net) if isinstance(net, nn.Module) else nullcontext():
+        for row in _patch_grid(image, size, stride):  # (cols, C, size, size)
+            outputs = torch.cat([net(part.contiguous()) for part in row.split(batch)])
+            if outputs.ndim < 2 or outputs.shape[0] != len(row) or outputs.shape[2:].numel() != 1:
+                raise ValueError(
+                    f"net must map {tuple(row.shape)} to ({len(row)}, K) or ({len(row)}, K, 1, 1), "
+                    f"got {tuple(outputs.shape)}: does it expect patches of another size?"
+                )
+            rows.append(outputs.flatten(1))
     return torch.stack(rows).permute(2, 0, 1)  # (rows, cols, K) -> (K, rows, cols)
 
 

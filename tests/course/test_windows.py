@@ -191,6 +191,17 @@ class TestPatches:
         torch.testing.assert_close(scores, expected)
         assert not scores.requires_grad
 
+    def test_scan_runs_a_module_in_evaluation_mode(self):
+        norm = nn.BatchNorm2d(4)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), norm, nn.Flatten(), nn.Linear(36, 2), nn.Dropout())
+        image = image_of(1, 8, 9)
+        scores = W.scan(image, net, 5)
+        dense = W.dense_equivalent(net)(W.mirror_border(image, 5)[None])[0]
+        torch.testing.assert_close(scores, dense, atol=1e-6, rtol=0)
+        torch.testing.assert_close(W.scan(image, net, 5, batch=2), scores)
+        assert norm.num_batches_tracked == 0
+        assert net.training and norm.training
+
     def test_bad_input(self):
         image = image_of(1, 6, 6)
         with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
