@@ -14,13 +14,13 @@ same with fragments); Sermanet et al. 2014 (OverFeat), section 3.5; Masci et al.
 """
 
 import copy
-import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from course.windows.holes import DenseChain, SlidingPool, maximum, mean, pair
 
 __all__ = ["dense_equivalent"]
 
@@ -29,6 +29,7 @@ POINTWISE = (
     nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU,
     nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d,
 )  # fmt: skip
+WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 def dense_equivalent(
@@ -53,9 +54,11 @@ def dense_equivalent(
         ones of a window. Pad with `mirror_border` first to label every pixel.
 
     Raises:
-        TypeError: a layer that has no dense form.
+        TypeError: a layer that has no dense form, such as a `Flatten` without a `Linear` after it,
+            a softmax that is not over the classes, a batch norm without running statistics.
         ValueError: padding inside (a window then sees zeros where the image goes on), ceil mode,
-            or a `Linear` that does not fit square features.
+            or a `Linear` that does not fit square features. The network returned raises it for an
+            image that is smaller than the window.
 
     Source: Giusti et al. 2013, section 2; Long et al. 2015, section 3.1.
 
@@ -69,18 +72,20 @@ def dense_equivalent(
     if not isinstance(net, nn.Sequential):
         raise TypeError(f"net must be an nn.Sequential, got {type(net).__name__}")
     layers: list[nn.Module] = []
-    channels, flat, dilation = in_channels, False, (1, 1)
+    channels, dilation = in_channels, (1, 1)
+    form = "maps"  # (N, C, h, w); then "flat" (N, C h w), or "vectors" (N, K) after a Linear
     for layer in _leaves(net):
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        _check_form(layer, form)
+        if isinstance(layer, WINDOWED):
             layers.append(_with_holes(layer, dilation))
-            down, right = _pair(layer.stride)
+            down, right = pair(layer.stride)
             dilation = (dilation[0] * down, dilation[1] * right)
             channels = layer.out_channels if isinstance(layer, nn.Conv2d) else channels
         elif isinstance(layer, nn.Flatten):
-            flat = True
+            form = "flat" if form == "maps" else form
         elif isinstance(layer, nn.Linear):
-            layers.append(_linear_as_conv(layer, channels if flat else None, dilation))
-            channels = layer.out_features
+            layers.append(_linear_as_conv(layer, None if form == "maps" else channels, dilation))
+            channels, form = layer.out_features, "vectors"
         elif isinstance(layer, nn.Softmax | nn.LogSoftmax):
             layers.append(type(layer)(dim=1))  # over the classes, whose axis does not move
         elif isinstance(layer, nn.BatchNorm1d):
@@ -92,45 +97,12 @@ def dense_equivalent(
                 f"{type(layer).__name__} has no dense form here; if it treats every position "
                 "alone, name its type in pointwise=(...)"
             )
-    return nn.Sequential(*layers).eval()
-
-
-class SlidingPool(nn.Module):
-    """Pooling with stride 1 and holes: `reduce` over k shifted views, one axis after the other.
-
-    >>> pool = SlidingPool((2, 2), (3, 1), _maximum)
-    >>> pool(torch.arange(20.0).view(1, 1, 5, 4))  # rows 0 and 3, 1 and 4
-    tensor([[[[13., 14., 15.],
-              [17., 18., 19.]]]])
-    """
-
-    def __init__(
-        self,
-        kernel: tuple[int, int],
-        dilation: tuple[int, int],
-        reduce: Callable[[list[Tensor]], Tensor],
-    ) -> None:
-        super().__init__()
-        self.kernel, self.dilation, self.reduce = kernel, dilation, reduce
-
-    def forward(self, x: Tensor) -> Tensor:
-        for axis, taps, step in zip((-2, -1), self.kernel, self.dilation):
-            length = x.shape[axis] - (taps - 1) * step
-            if length < 1:
-                raise ValueError("the image is smaller than the window of the network")
-            x = self.reduce([x.narrow(axis, tap * step, length) for tap in range(taps)])
-        return x
-
-    def extra_repr(self) -> str:
-        return f"{self.kernel}, dilation={self.dilation}, {self.reduce.__name__.lstrip('_')}"
-
-
-def _maximum(views: list[Tensor]) -> Tensor:
-    return functools.reduce(torch.maximum, views)
-
-
-def _mean(views: list[Tensor]) -> Tensor:
-    return sum(views[1:], views[0]) / len(views)
+    if form == "flat":
+        raise TypeError(
+            "the last Flatten has no Linear after it; leave it out where the net ends in "
+            "(N, K, 1, 1)"
+        )
+    return DenseChain(*layers).eval()
 
 
 def _leaves(net: nn.Sequential) -> Iterator[nn.Module]:
@@ -141,18 +113,39 @@ def _leaves(net: nn.Sequential) -> Iterator[nn.Module]:
             yield layer
 
 
+def _check_form(layer: nn.Module, form: str) -> None:
+    """Refuse a layer that mixes positions or windows, given the form of its input."""
+    reason = ""
+    if isinstance(layer, WINDOWED) and form != "maps":
+        reason = "follows a Flatten"
+    elif isinstance(layer, nn.Flatten) and (layer.start_dim != 1 or layer.end_dim not in (-1, 3)):
+        reason = "does not make vectors of whole maps"
+    elif isinstance(layer, nn.Softmax | nn.LogSoftmax):
+        last = {"maps": -3, "vectors": -1}.get(form)
+        if form == "flat" or layer.dim not in (None, 1, last):
+            reason = "is not over the classes of one position"
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_mean is None:
+        reason = "has no running statistics, so it normalises over all windows of its input"
+    elif isinstance(layer, nn.BatchNorm1d) and form != "vectors":
+        reason = "stands before the Linear, with a scale of its own for every position"
+    elif isinstance(layer, nn.PReLU) and layer.num_parameters > 1 and form == "flat":
+        reason = "has a slope of its own for every position"
+    if reason:
+        raise TypeError(f"{layer} has no dense form here: it {reason}")
+
+
 def _with_holes(
     layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, dilation: tuple[int, int]
 ) -> nn.Module:
     """The layer with stride 1 and its taps `dilation` apart (times its own dilation)."""
-    if _pair(layer.padding) != (0, 0):
+    if pair(layer.padding) != (0, 0):
         raise ValueError(
             f"{layer} pads: a window would see zeros where the image goes on, so no dense pass "
             "can repeat it"
         )
     if isinstance(layer, nn.Conv2d):
         holes = copy.deepcopy(layer)
-        own = _pair(layer.dilation)
+        own = pair(layer.dilation)
         holes.stride, holes.dilation = (1, 1), (own[0] * dilation[0], own[1] * dilation[1])
         return holes
     if layer.ceil_mode:
@@ -160,10 +153,10 @@ def _with_holes(
     if isinstance(layer, nn.AvgPool2d):
         if layer.divisor_override is not None:
             raise ValueError(f"{layer} does not divide by its own area")
-        return SlidingPool(_pair(layer.kernel_size), dilation, _mean)
-    own = _pair(layer.dilation)
+        return SlidingPool(pair(layer.kernel_size), dilation, mean)
+    own = pair(layer.dilation)
     spread = (own[0] * dilation[0], own[1] * dilation[1])
-    return SlidingPool(_pair(layer.kernel_size), spread, _maximum)
+    return SlidingPool(pair(layer.kernel_size), spread, maximum)
 
 
 def _linear_as_conv(layer: nn.Linear, channels: int | None, dilation: tuple[int, int]) -> nn.Conv2d:
@@ -200,10 +193,3 @@ def _batch_norm_2d(layer: nn.BatchNorm1d) -> nn.BatchNorm2d:
             norm.to(value)  # device and precision
     norm.load_state_dict(state)
     return norm
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    """One number or two as two; "valid" padding is none, "same" padding is some."""
-    if isinstance(value, str):
-        return (0, 0) if value == "valid" else (1, 1)
-    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -200,7 +200,8 @@ class TestPatches:
         torch.testing.assert_close(scores, dense, atol=1e-6, rtol=0)
         torch.testing.assert_close(W.scan(image, net, 5, batch=2), scores)
         assert norm.num_batches_tracked == 0
-        assert net.training and norm.training
+        assert net.training
+        assert norm.training
 
     def test_bad_input(self):
         image = image_of(1, 6, 6)
@@ -359,6 +360,35 @@ class TestDenseEquivalent:
             ([nn.Flatten(), nn.Linear(9, 2)], ValueError, "in_channels"),
             ([nn.Conv2d(1, 2, 3), nn.Linear(9, 2)], ValueError, "Flatten before it"),
             ([nn.AdaptiveAvgPool2d(1)], TypeError, "AdaptiveAvgPool2d has no dense form"),
+            ([nn.Conv2d(1, 4, 2), nn.Flatten()], TypeError, "last Flatten has no Linear"),
+            ([nn.Conv2d(1, 4, 2), nn.Flatten(2)], TypeError, "vectors of whole maps"),
+            (
+                [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(36, 2), nn.Conv2d(2, 2, 1)],
+                TypeError,
+                "follows a Flatten",
+            ),
+            (
+                [nn.BatchNorm2d(1, track_running_stats=False)],
+                TypeError,
+                "no running statistics.*over all windows",
+            ),
+            (
+                [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 2)],
+                TypeError,
+                "before the Linear",
+            ),
+            (
+                [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.PReLU(36), nn.Linear(36, 2)],
+                TypeError,
+                "a slope of its own",
+            ),
+            (
+                [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Softmax(1), nn.Linear(36, 2)],
+                TypeError,
+                "not over the classes",
+            ),
+            ([nn.Conv2d(1, 4, 3), nn.Softmax(-1)], TypeError, "not over the classes"),
+            ([nn.Conv2d(1, 4, 3), nn.LogSoftmax(2)], TypeError, "not over the classes"),
         ],
     )
     def test_layers_without_a_dense_form(self, layers, error, words):
@@ -369,10 +399,25 @@ class TestDenseEquivalent:
         with pytest.raises(TypeError, match=r"nn\.Sequential, got Conv2d"):
             W.dense_equivalent(nn.Conv2d(1, 2, 3))  # pyright: ignore[reportArgumentType]
 
-    def test_image_smaller_than_the_window(self):
-        dense = W.dense_equivalent(nn.Sequential(nn.MaxPool2d(4)))
-        with pytest.raises(ValueError, match="smaller than the window"):
+    @pytest.mark.parametrize(
+        "layers", [[nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 2)], [nn.Conv2d(1, 2, 2), nn.MaxPool2d(3)]]
+    )
+    def test_image_smaller_than_the_window(self, layers):
+        dense = W.dense_equivalent(nn.Sequential(*layers))
+        assert dense(torch.zeros(1, 1, 4, 9)).shape == (1, 2, 1, 6)
+        with pytest.raises(ValueError, match=r"3 x 9 pixels is smaller.*window.*, 4 x 4: pad it"):
             dense(torch.zeros(1, 1, 3, 9))
+
+    def test_softmax_over_classes_before_a_linear(self):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.Softmax(-3), nn.Flatten(), nn.ReLU(), nn.Linear(16, 5),
+            nn.Softmax(-1), nn.Flatten(), nn.Linear(5, 2),
+        )  # fmt: skip
+        image = torch.rand(1, 1, 6, 7)
+        torch.testing.assert_close(
+            W.dense_equivalent(net)(image)[0], windows_of(net, image[0], (4, 4))
+        )
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
