@@ -84,10 +84,12 @@ def pool_output_size(
     """Size of a pooling layer's output along one axis; `stride` defaults to the kernel.
 
     `ceil_mode` keeps a last window that is cut off by the edge, as Caffe does, unless that window
-    would start in the padding. Raises `ValueError` where the kernel does not fit.
+    would start in the padding; it may be the only one. Raises `ValueError` where no window is left.
 
     >>> pool_output_size(7, 2), pool_output_size(7, 2, ceil_mode=True)
     (3, 4)
+    >>> pool_output_size(1, 2, ceil_mode=True)
+    1
     """
     step = kernel if stride is None else stride
     return _windows(n, Layer(kernel, step, padding, dilation, ceil_mode))
@@ -221,16 +223,18 @@ def _reach(layer: Layer) -> int:
 def _windows(n: int, layer: Layer) -> int:
     n, layer = _checked(n, layer)
     spare = n + 2 * layer.padding - _reach(layer)
-    if spare < 0:
+    if layer.ceil_mode:
+        count = -(-spare // layer.stride) + 1
+        count -= (count - 1) * layer.stride >= n + layer.padding  # it would start in the padding
+    else:
+        count = spare // layer.stride + 1
+    if count < 1:
         raise ValueError(
             f"a window of {_reach(layer)} samples (kernel {layer.kernel}, dilation "
             f"{layer.dilation}) does not fit into {n} samples with padding {layer.padding}: "
             "enlarge the input or the padding"
         )
-    if not layer.ceil_mode:
-        return spare // layer.stride + 1
-    count = -(-spare // layer.stride) + 1
-    return count - ((count - 1) * layer.stride >= n + layer.padding)
+    return count
 
 
 def _checked(n: int, layer: Layer) -> tuple[int, Layer]:

@@ -54,15 +54,20 @@ def test_conv_and_pool_sizes_are_torchs(kernel):
         window = {"stride": stride, "padding": padding, "dilation": dilation}
         conv = nn.Conv1d(1, 1, kernel, **window, device="meta")
         assert our_size(conv_output_size, n, kernel, **window) == torch_size(conv, n)
-        fits = n + 2 * padding > dilation * (
-            kernel - 1
-        )  # torch's ceil mode takes a few that do not
         for ceil_mode in (False, True):
-            if padding > kernel // 2 or not fits:
+            if padding > kernel // 2:
                 continue  # torch refuses to pool windows that may lie in the padding alone
             pool = nn.MaxPool1d(kernel, **window, ceil_mode=ceil_mode)
-            ours = pool_output_size(n, kernel, **window, ceil_mode=ceil_mode)
+            ours = our_size(pool_output_size, n, kernel, **window, ceil_mode=ceil_mode)
             assert ours == torch_size(pool, n)
+
+
+def test_poolings_in_ceil_mode_go_down_to_one_sample():
+    x, sizes = torch.zeros(1, 1, 9), [9]
+    for _ in range(5):  # SegNet's, on images smaller than 32 pixels
+        x = F.max_pool1d(x, 2, ceil_mode=True)
+        sizes.append(x.shape[-1])
+    assert output_sizes(9, [(2, 2, 0, 1, True)] * 5) == sizes == [9, 5, 3, 2, 1, 1]
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
