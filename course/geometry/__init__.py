@@ -1,8 +1,9 @@
 """Arithmetic of convolutional networks: sizes, receptive fields, cost. Nothing here is timed.
 
-Three rooms, all of integers that you can check by hand:
+Four rooms, all of integers that you can check by hand:
 
 * `course.geometry.layers`: output sizes of one layer, receptive field of a chain of layers;
+* `course.geometry.modules`: that chain, read from the modules of a network;
 * `course.geometry.unet_path`: the 572→388 arithmetic of a U-Net without padding;
 * `course.geometry.cost`: multiply-accumulates of a module, counted without running it.
 
@@ -17,11 +18,11 @@ from course.geometry.layers import (
     ReceptiveField,
     conv_output_size,
     conv_transpose_output_size,
-    layers_of,
     output_sizes,
     pool_output_size,
     receptive_field,
 )
+from course.geometry.modules import layers_of
 from course.geometry.unet_path import (
     unet_border,
     unet_output,

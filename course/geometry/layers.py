@@ -16,13 +16,7 @@ inside the window is far from uniform [Luo et al. 2016]: this is the theoretical
 
 from collections.abc import Iterable
 from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from torch import nn
-
-
-_NO_WINDOW = ("Transpose", "Adaptive", "Upsampl", "Unpool", "Linear")  # in a module's class name
+from typing import NamedTuple
 
 
 class Layer(NamedTuple):
@@ -162,54 +156,6 @@ def receptive_field(layers: Iterable[LayerLike]) -> ReceptiveField:
         start -= window.padding * jump
         jump *= window.stride
     return ReceptiveField(size, jump, start)
-
-
-def layers_of(module: "nn.Module", *, axis: int = -1) -> list[Layer]:
-    """Convolution and pooling layers of a chain such as `nn.Sequential`, in registration order.
-
-    `axis` picks the axis of kernels that are not square: −1 width, −2 height. Layers that work
-    sample by sample (activations, norms, dropout) are skipped. Raises `ValueError` for a layer
-    whose window is not a fixed number of samples: transposed, adaptive, upsampling, linear.
-
-    >>> from torch import nn
-    >>> layers_of(nn.Sequential(nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)))
-    [Layer(kernel=5, stride=1, padding=2, dilation=1, ceil_mode=False),
-     Layer(kernel=2, stride=2, padding=0, dilation=1, ceil_mode=False)]
-    """
-    layers = []
-    for name, part in module.named_modules():
-        kind = type(part).__name__
-        if any(word in kind for word in _NO_WINDOW):
-            raise ValueError(
-                f"layer {name!r} ({kind}) has no fixed window over its input: "
-                "pass the part of the network before it"
-            )
-        if hasattr(part, "kernel_size"):
-            kernel = _along(part.kernel_size, axis)
-            stride = _along(part.stride, axis)
-            dilation = _along(getattr(part, "dilation", 1), axis)
-            padding = _padding(part.padding, kernel, dilation, axis)
-            layers.append(
-                Layer(kernel, stride, padding, dilation, getattr(part, "ceil_mode", False))
-            )
-    return layers
-
-
-def _along(value: Any, axis: int) -> int:
-    return value[axis] if isinstance(value, tuple) else value
-
-
-def _padding(padding: Any, kernel: int, dilation: int, axis: int) -> int:
-    if padding == "valid":
-        return 0
-    if padding == "same":
-        if dilation * (kernel - 1) % 2:
-            raise ValueError(
-                f"padding='same' with kernel {kernel} and dilation {dilation} pads one side more "
-                "than the other: give the padding as a number"
-            )
-        return dilation * (kernel - 1) // 2
-    return _along(padding, axis)
 
 
 def _layer(values: LayerLike) -> Layer:

@@ -225,9 +225,41 @@ def test_layers_of_reads_a_chain():
     assert output_sizes(33, layers_of(net))[-1] == net.eval()(torch.rand(1, 3, 40, 33)).shape[-1]
 
 
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_layers_of_reads_padding_layers_and_rarer_poolings(axis):
+    net = nn.Sequential(
+        nn.ZeroPad2d((3, 3, 2, 2)),
+        nn.Conv2d(1, 1, 7, stride=2),
+        nn.ReflectionPad2d(1),
+        nn.LPPool2d(2, 3, ceil_mode=True),
+        nn.MaxPool2d([2, 1]),  # pyright: ignore[reportArgumentType]
+        nn.LPPool2d(1, (3, 2), stride=1),
+    )
+    layers = layers_of(net, axis=axis)
+    assert layers[0] == Layer(1, padding=3 if axis == -1 else 2)
+    image = torch.rand(1, 1, 64, 47)
+    assert output_sizes(image.shape[axis], layers)[-1] == net(image).shape[axis]
+
+
+def test_lopsided_padding_layers_are_refused():
+    pad = nn.Sequential(nn.ZeroPad2d((1, 1, 0, 1)))
+    assert layers_of(pad) == [Layer(1, padding=1)]
+    with pytest.raises(ValueError, match=r"layer '0' \(ZeroPad2d\) pads 0 samples .* 1 after"):
+        layers_of(pad, axis=-2)
+
+
 @pytest.mark.parametrize(
     "layer",
-    [nn.ConvTranspose2d(1, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Upsample(2), nn.Linear(3, 1)],
+    [
+        nn.ConvTranspose2d(1, 1, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.FractionalMaxPool2d(2, output_ratio=0.6),
+        nn.Upsample(2),
+        nn.PixelShuffle(2),
+        nn.PixelUnshuffle(2),
+        nn.Unfold(2),
+        nn.Linear(3, 1),
+    ],
 )
 def test_layers_without_a_window_are_refused(layer):
     with pytest.raises(ValueError, match=f"layer '1' .{type(layer).__name__}"):
