@@ -2,14 +2,15 @@
 
 A count is the same on every machine and needs no warm-up. Per output sample, a convolution with
 kernel k×k, `C` input and `K` output channels in g groups costs `k·k·(C/g)·K` MACs; a transposed
-convolution the same per *input* sample; a linear layer `C·K` per row. Dilation changes nothing:
-it moves the taps apart and adds none. FLOPs are about twice the MACs. Biases, activations,
-norms, pooling and interpolation are left out, as the papers do.
+convolution the same per *input* sample; a linear layer `C·K` per row, a bilinear one `C·C'·K`.
+Dilation changes nothing: it moves the taps apart and adds none. FLOPs are about twice the MACs.
+Biases, activations, norms, pooling and interpolation are left out, as the papers do.
 
 The count runs the network on PyTorch's `meta` device: shapes flow, numbers do not, so a network
 of 270 million parameters takes no memory and a few milliseconds.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from course.modes import evaluation_mode
@@ -22,8 +23,9 @@ def count_macs(module: "nn.Module", *input_shapes: tuple[int, ...]) -> int:
     """Multiply-accumulates of one forward pass in evaluation mode.
 
     Give one full shape, batch first, for each input of `module`: `(B, C, H, W)` for images. The
-    count covers convolutions, transposed convolutions, linear layers and other matrix products,
-    also where `forward` calls them as functions. The module is left as it was.
+    count covers convolutions, transposed convolutions, linear and bilinear layers, attention, and
+    products of matrices and vectors, also where `forward` calls them as functions; not sums of
+    elementwise products (`(a * b).sum()`, `torch.linalg.vecdot`). The module is left as it was.
 
     Raises `TypeError` if a shape is not a tuple of integers, `ValueError` if the module does not
     accept inputs of these shapes or reads values (data-dependent control flow has no fixed cost).
@@ -58,7 +60,7 @@ def macs_by_layer(module: "nn.Module", *input_shapes: tuple[int, ...]) -> dict[s
         name: value.to("meta")
         for name, value in [*module.named_parameters(), *module.named_buffers()]
     }
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_uncounted_products())
     running: list[str] = [""]
     macs: dict[str, int] = {}
     seen = 0
@@ -101,6 +103,28 @@ def macs_by_layer(module: "nn.Module", *input_shapes: tuple[int, ...]) -> dict[s
         for hook in hooks:
             hook.remove()
     return macs
+
+
+def _uncounted_products() -> dict[Any, Any]:
+    """FLOPs of products that torch's counter leaves out, from the shapes of their arguments."""
+    from torch import ops
+
+    def of_vectors(a: tuple[int], *_: Any, **__: Any) -> int:
+        return 2 * a[0]
+
+    def of_matrix(matrix: tuple[int, int], *_: Any, **__: Any) -> int:
+        return 2 * matrix[0] * matrix[1]
+
+    def bilinear(x: tuple[int, int], weight: tuple[int, int, int], *_: Any, **__: Any) -> int:
+        return 2 * x[0] * math.prod(weight)
+
+    return {
+        ops.aten.dot: of_vectors,
+        ops.aten.vdot: of_vectors,
+        ops.aten.mv: of_matrix,
+        ops.aten.addmv: lambda _, *args, **kwargs: of_matrix(*args, **kwargs),
+        ops.aten._trilinear: bilinear,
+    }
 
 
 def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -404,6 +404,29 @@ def toy():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("function", "shapes", "macs"),
+    [
+        (torch.matmul, [(5, 7), (7,)], 35),
+        (torch.matmul, [(7,), (7, 5)], 35),
+        (torch.matmul, [(3, 5, 7), (7,)], 105),
+        (torch.matmul, [(7,), (7,)], 7),
+        (torch.vdot, [(7,), (7,)], 7),
+        (torch.addmv, [(5,), (5, 7), (7,)], 35),
+        (nn.Bilinear(3, 4, 5), [(2, 3), (2, 4)], 2 * 3 * 4 * 5),
+        (nn.Bilinear(3, 4, 5), [(2, 6, 3), (2, 6, 4)], 12 * 3 * 4 * 5),
+        (F.scaled_dot_product_attention, [(1, 2, 4, 8)] * 3, 2 * 2 * 4 * 8 * 4),
+    ],
+)
+def test_macs_of_products_of_vectors_and_matrices(function, shapes, macs):
+    class Product(nn.Module):
+        def forward(self, *factors):
+            return function(*factors)
+
+    net = function if isinstance(function, nn.Module) else Product()
+    assert count_macs(net, *shapes) == macs
+
+
 def test_macs_of_the_sliding_window_slide():
     assert count_macs(toy(), (1, 3, 14, 14)) == 441_600
     assert count_macs(toy(), (4, 3, 14, 14)) == 1_766_400
