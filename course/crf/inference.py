@@ -15,6 +15,7 @@ these on a network's coarse scores. References: Kraehenbuehl and Koltun 2011, se
 algorithm 1; Chen et al. 2015 (DeepLab), section 4.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -94,7 +95,8 @@ def mean_field(
     """Refine a network's scores with a fully connected CRF, without gradient.
 
     Args:
-        logits: `(B, K, H, W)` float scores before the softmax. For probabilities p pass `p.log()`.
+        logits: `(B, K, H, W)` float scores before the softmax. For probabilities p pass `p.log()`:
+            -inf rules a class out, but every pixel needs one that is left.
         image: `(B, C, H, W)` of the same size, floats in [0, 1] or uint8, not normalised.
         w1: weight of the appearance kernel (pydensecrf: `compat` of addPairwiseBilateral).
         sigma_alpha: its reach in pixels (pydensecrf: `sxy` of addPairwiseBilateral).
@@ -114,8 +116,9 @@ def mean_field(
 
     Raises:
         TypeError: integer logits, an image that is neither floating nor uint8.
-        ValueError: shapes that do not match, NaN, an image on another scale, a sigma that is not
-            positive, a negative weight, "equation" with the lattice.
+        ValueError: shapes that do not match, a pixel whose largest logit is not finite, an image on
+            another scale, a sigma that is not positive, a weight that is negative or not finite,
+            "equation" with the lattice.
 
     Source: Kraehenbuehl and Koltun 2011, algorithm 1; defaults of a public DeepLab v2 for VOC.
 
@@ -128,8 +131,10 @@ def mean_field(
     """
     method = method or ("lattice" if convention == "library" else "exact")
     _check(logits, image, convention, method)
-    if min(w1, w2) < 0 or iterations < 0:
-        raise ValueError(f"w1, w2, iterations must not be negative: {w1}, {w2}, {iterations}")
+    if not (0 <= w1 < math.inf and 0 <= w2 < math.inf and iterations >= 0):
+        raise ValueError(
+            f"w1, w2, iterations must not be negative, and finite: {w1}, {w2}, {iterations}"
+        )
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     beliefs = []
     shared = None  # positions are the same in every image, so is their lattice
@@ -200,8 +205,14 @@ def _check(logits: Tensor, image: Tensor, convention: str, method: str) -> None:
         raise ValueError(f"logits are on {logits.device}, the image on {image.device}")
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating, got {logits.dtype}")
-    if logits.isnan().any():
-        raise ValueError("logits must not hold NaN")
+    lost = (~logits.amax(dim=1).isfinite()).nonzero()
+    if len(lost):
+        b, y, x = lost[0].tolist()
+        raise ValueError(
+            "the largest logit of every pixel must be finite: no NaN, no +inf, and not -inf for "
+            f"all classes; image {b}, row {y}, column {x} has {logits[b, :, y, x].tolist()}. "
+            "Clamp the scores, or add a small number to probabilities before the logarithm"
+        )
     if convention not in ("library", "equation") or method not in ("lattice", "exact"):
         raise ValueError(
             f'convention must be "library" or "equation", method "lattice" or "exact", got '

@@ -45,7 +45,8 @@ class PermutohedralLattice:
     def __init__(self, features: Tensor) -> None:
         _check(features)
         n, d = features.shape
-        corners, weights, steps = _simplices(features)  # (d + 1, N) each, steps (d + 1,)
+        with torch.autocast(features.device.type, enabled=False):  # it would round to 8 bits
+            corners, weights, steps = _simplices(features)  # (d + 1, N) each, steps (d + 1,)
         # Equal corners become neighbours by sorting; each run of them is one lattice point.
         sorted_corners, order = corners.flatten().sort()
         points, row, count = torch.unique_consecutive(
@@ -72,6 +73,7 @@ class PermutohedralLattice:
             `(N, K)`.
 
         Raises:
+            TypeError: another precision than that of the features.
             ValueError: not one row per point.
 
         >>> lattice = PermutohedralLattice(torch.zeros(4, 2))
@@ -81,6 +83,11 @@ class PermutohedralLattice:
         n = len(self._slice_rows)
         if values.ndim != 2 or len(values) != n:
             raise ValueError(f"values must have the shape ({n}, K), got {tuple(values.shape)}")
+        dtype = self._splat_weights.dtype
+        if values.dtype != dtype:
+            raise TypeError(
+                f"values must be {dtype} like the features, got {values.dtype}: call .to({dtype})"
+            )
         lattice = F.embedding_bag(
             self._splat_rows,
             values,

@@ -264,6 +264,17 @@ class TestLattice:
             crf.PermutohedralLattice(torch.tensor([[0.0] * 5, [1e6] * 5]))
         with pytest.raises(ValueError, match=r"values must have the shape \(3, K\), got \(4, 2\)"):
             crf.PermutohedralLattice(torch.rand(3, 2)).filter(torch.rand(4, 2))
+        with pytest.raises(TypeError, match=r"float32 like the features, got torch\.float64: call"):
+            crf.PermutohedralLattice(torch.rand(3, 2)).filter(torch.rand(3, 2).double())
+
+    def test_full_precision_under_autocast(self):
+        features, values = torch.rand(40, 3) * 9, torch.rand(40, 2)
+        expected = crf.PermutohedralLattice(features)
+        expected.normalize()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            lattice = crf.PermutohedralLattice(features)
+            lattice.normalize()
+            assert torch.equal(lattice.filter(values), expected.filter(values))
 
     @gpu
     @needs_cuda
@@ -412,8 +423,24 @@ class TestMeanField:
             ({"image": torch.rand(3, 6, 7)}, ValueError, r"image \(B, C, H, W\)"),
             ({"logits": torch.zeros(1, 1, 6, 7)}, ValueError, r"two classes, got \(1, 1, 6, 7\)"),
             ({"logits": torch.zeros(1, 2, 6, 7).long()}, TypeError, "logits must be floating"),
-            ({"logits": torch.full((1, 2, 6, 7), math.nan)}, ValueError, "NaN"),
-            ({"w1": -1}, ValueError, "must not be negative: -1"),
+            (
+                {"logits": torch.full((1, 2, 6, 7), math.nan)},
+                ValueError,
+                r"row 0, column 0 has \[nan, nan\]",
+            ),
+            (
+                {"logits": torch.zeros(1, 2, 6, 7).index_fill(2, torch.tensor(4), math.inf)},
+                ValueError,
+                r"\+inf.* image 0, row 4, column 0 has \[inf, inf\]. Clamp",
+            ),
+            (
+                {"logits": torch.zeros(1, 2, 6, 7).index_fill(3, torch.tensor(5), -math.inf)},
+                ValueError,
+                r"row 0, column 5 has \[-inf, -inf\]",
+            ),
+            ({"w1": -1}, ValueError, "must not be negative.*: -1, 3.0, 10"),
+            ({"w1": math.nan}, ValueError, "finite: nan"),
+            ({"w2": math.inf}, ValueError, "finite: 4.0, inf"),
             ({"iterations": -1}, ValueError, "must not be negative"),
             ({"sigma_beta": 0}, ValueError, "positive, got 0"),
             ({"convention": "paper"}, ValueError, "\"equation\".*'paper'"),
