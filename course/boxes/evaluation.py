@@ -210,7 +210,7 @@ def _check_data_set(
             if missing:
                 raise ValueError(f"{kind}[{i}] has no {missing}, got the keys {sorted(entry)}")
             check_boxes(entry["boxes"], f"{kind}[{i}]['boxes']")
-            for key in required[1:]:
+            for key in [*required[1:], *(["difficult"] if "difficult" in entry else [])]:
                 if entry[key].shape != entry["boxes"].shape[:1]:
                     raise ValueError(
                         f"{kind}[{i}][{key!r}] must have one entry per box, "

@@ -125,7 +125,7 @@ def box_area(boxes: Tensor) -> Tensor:
     tensor([12.,  0.])
     """
     check_boxes(boxes)
-    boxes = _at_least_float32(boxes)
+    boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     return sides[:, 0] * sides[:, 1]
 
@@ -135,7 +135,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: `(N, 4)` float corners.
-        b: `(M, 4)` float corners, same dtype and device.
+        b: `(M, 4)` float corners on the same device; of two precisions the higher one counts.
 
     Returns:
         `(N, M)` values in [0, 1], float32 for half-precision boxes. Two boxes that only touch, and
@@ -143,16 +143,14 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         TypeError: integer boxes.
-        ValueError: wrong shapes.
+        ValueError: wrong shapes, two devices.
 
     Source: Everingham et al. 2010, section 4.2.
 
     >>> box_iou(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([[2.0, 0.0, 6.0, 2.0]]))
     tensor([[0.3333]])
     """
-    check_boxes(a, "a")
-    check_boxes(b, "b")
-    return _by_rows(_iou, a, b)
+    return _by_rows(_iou, *_checked_pair(a, b))
 
 
 def _iou(a: Tensor, b: Tensor) -> Tensor:
@@ -169,23 +167,21 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: `(N, 4)` float corners.
-        b: `(M, 4)` float corners, same dtype and device.
+        b: `(M, 4)` float corners on the same device; of two precisions the higher one counts.
 
     Returns:
         `(N, M)` values in [-1, 1], at most the IoU; 1 for equal boxes.
 
     Raises:
         TypeError: integer boxes.
-        ValueError: wrong shapes.
+        ValueError: wrong shapes, two devices.
 
     Source: Rezatofighi et al. 2019, algorithm 1.
 
     >>> giou(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[2.0, 0.0, 3.0, 1.0]]))
     tensor([[-0.3333]])
     """
-    check_boxes(a, "a")
-    check_boxes(b, "b")
-    return _by_rows(_giou, a, b)
+    return _by_rows(_giou, *_checked_pair(a, b))
 
 
 def _giou(a: Tensor, b: Tensor) -> Tensor:
@@ -199,6 +195,16 @@ def _giou(a: Tensor, b: Tensor) -> Tensor:
     # Empty boxes may leave a union or a hull without area: 0 / 1 stands for 0 / 0.
     overlap = intersection / torch.where(union > 0, union, 1)
     return overlap - (hull - union) / torch.where(hull > 0, hull, 1)
+
+
+def _checked_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets in one precision, at least float32, after checking that they can be compared."""
+    check_boxes(a, "a")
+    check_boxes(b, "b")
+    if a.device != b.device:
+        raise ValueError(f"a is on {a.device}, b on {b.device}: move one of them with .to(...)")
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    return a.to(dtype), b.to(dtype)
 
 
 def _intersections(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -221,7 +227,7 @@ def _by_rows(score: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) ->
     graded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
     if graded or len(a) <= rows or not a.is_cpu:
         return score(a, b)
-    result = _at_least_float32(a).new_empty(len(a), len(b))
+    result = a.new_empty(len(a), len(b))
     for start in range(0, len(a), rows):
         result[start : start + rows] = score(a[start : start + rows], b)
     return result
@@ -229,8 +235,4 @@ def _by_rows(score: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) ->
 
 def _columns(boxes: Tensor) -> tuple[Tensor, ...]:
     """Contiguous `x0, y0, x1, y1`, each `(N,)`."""
-    return _at_least_float32(boxes).t().contiguous().unbind(0)
-
-
-def _at_least_float32(boxes: Tensor) -> Tensor:
-    return boxes if boxes.dtype == torch.float64 else boxes.float()
+    return boxes.t().contiguous().unbind(0)

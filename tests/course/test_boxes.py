@@ -146,6 +146,22 @@ class TestOverlap:
         with pytest.raises(error, match=words):
             B.box_iou(random_boxes(2, 0), bad)
 
+    @pytest.mark.parametrize("name", ["box_iou", "giou"])
+    @pytest.mark.parametrize("count", [10, 200])  # 200 x 1000 boxes go through in parts
+    def test_the_higher_precision_counts(self, name, count):
+        function = getattr(B, name)
+        a, b = random_boxes(count, 1), random_boxes(1000, 2, dtype=torch.float64)
+        value = function(a, b)
+        assert value.dtype == torch.float64
+        assert torch.equal(value, function(a.double(), b))
+        assert torch.equal(function(b, a), function(b, a.double()))
+        assert function(a.half(), a).dtype == torch.float32
+
+    @pytest.mark.parametrize("name", ["box_iou", "giou"])
+    def test_two_devices_are_refused(self, name):
+        with pytest.raises(ValueError, match="a is on cpu, b on meta: move"):
+            getattr(B, name)(random_boxes(2, 0), torch.zeros(3, 4, device="meta"))
+
     def test_bad_image_size(self):
         with pytest.raises(ValueError, match=r"height, width.*-1"):
             B.clip_boxes(random_boxes(2, 0), (-1, 5))
@@ -653,6 +669,8 @@ class TestMeanAveragePrecision:
             B.mean_average_precision([objects], [objects])
         with pytest.raises(ValueError, match=r"ground_truth\[0\]\['labels'\].*\(1,\), got \(2,\)"):
             B.mean_average_precision([good], [objects | {"labels": torch.ones(2).long()}])
+        with pytest.raises(ValueError, match=r"\['difficult'\] must .*\(1,\), got \(2,\)"):
+            B.mean_average_precision([good], [objects | {"difficult": torch.zeros(2).bool()}])
         with pytest.raises(ValueError, match=r"\(0, 1\], got 50"):
             B.mean_average_precision([good], [objects], 50)
 
