@@ -69,7 +69,8 @@ def transposed_conv(
 
     Args:
         x: `(H, W)`, or `(B, C, H, W)`.
-        kernel: `(kh, kw)`, or `(C, O, kh, kw)` as in `torch.nn.functional.conv_transpose2d`.
+        kernel: `(kh, kw)`, or `(C, O, kh, kw)` as in `torch.nn.functional.conv_transpose2d`. Of two
+            types the wider one counts: integers and floats give floats.
         stride: distance of the stamps.
         padding: pixels cut off on every side.
         output_padding: pixels less cut off at the bottom and the right, below `stride`.
@@ -184,7 +185,7 @@ def _as_4d(name: str, value: Tensor) -> Tensor:
 
 
 def _as_pair(x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with four axes, after checking that they belong together."""
+    """Both with four axes and in one type, after checking that they belong together."""
     if x.ndim != kernel.ndim:
         raise ValueError(
             f"x and kernel must both have 2 axes or both 4, got {tuple(x.shape)} and "
@@ -196,7 +197,8 @@ def _as_pair(x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
             f"kernel must be (C, O, kh, kw) with C = {maps.shape[1]}, the channels of x, got "
             f"{tuple(kernel.shape)}"
         )
-    return maps, weight
+    dtype = torch.promote_types(maps.dtype, weight.dtype)
+    return maps.to(dtype), weight.to(dtype)
 
 
 def _output_size(

@@ -15,6 +15,7 @@ section 3.2; Badrinarayanan et al. 2017 (SegNet), section 3.
 import math
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,7 +47,8 @@ def max_pool_with_switches(
 
     Raises:
         TypeError: an integer tensor.
-        ValueError: not four axes, a size or stride below 1, a window larger than the image.
+        ValueError: not four axes, a size or stride below 1, a window larger than the image (with
+            `ceil_mode`, one that hangs over by a stride or more).
 
     Source: Zeiler and Fergus 2014, section 2.1.
 
@@ -62,7 +64,7 @@ def max_pool_with_switches(
     step = size if stride is None else stride
     if size < 1 or step < 1:
         raise ValueError(f"size and stride must be at least 1, got {size} and {step}")
-    if min(x.shape[2:]) < size and not ceil_mode:
+    if min(x.shape[2:]) < (max(size - step + 1, 1) if ceil_mode else size):
         raise ValueError(f"no window of {size} x {size} fits into {tuple(x.shape[2:])}")
     return F.max_pool2d(x, size, step, ceil_mode=ceil_mode, return_indices=True)
 
@@ -73,13 +75,15 @@ def unpool(y: Tensor, idx: Tensor, output_size: tuple[int, int]) -> Tensor:
     Args:
         y: `(B, C, H', W')` values.
         idx: `(B, C, H', W')` int64 places in the flat `output_size` plane. Overlapping windows may
-            name one place twice: the value is then set, not added.
+            name one place twice: the value is then set, not added, but its gradient goes to each
+            of them. Windows that do not overlap, as in both papers, have the exact gradient.
         output_size: height and width before the pooling; two sizes may have pooled to the same.
 
     Returns:
         `(B, C, *output_size)`.
 
     Raises:
+        TypeError: `idx` is not int64 (or int32).
         ValueError: shapes that do not match; on a CPU also a place outside `output_size` (the
             switches of another level).
 
@@ -100,6 +104,8 @@ def unpool(y: Tensor, idx: Tensor, output_size: tuple[int, int]) -> Tensor:
             f"y and idx must have one shape, got {tuple(y.shape)} and {tuple(idx.shape)}: "
             "are these the switches of another level?"
         )
+    if idx.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"idx must be int64, as max_pool_with_switches gives it, got {idx.dtype}")
     # A GPU would have to be waited for; there the scatter itself asserts.
     if idx.device.type == "cpu" and idx.numel() and not 0 <= idx.min() <= idx.max() < h * w:
         raise ValueError(

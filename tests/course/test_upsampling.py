@@ -72,6 +72,14 @@ class TestTransposedConvolution:
         assert torch.equal(up[: len(count), : len(count)], (count[:, None] * count).float())
 
     @both
+    def test_the_wider_type_counts(self, function):
+        whole = SQUARE.long()
+        assert torch.equal(function(whole, ONE_TO_NINE), function(SQUARE, ONE_TO_NINE))
+        assert torch.equal(function(SQUARE, ONE_TO_NINE.long()), function(SQUARE, ONE_TO_NINE))
+        assert function(whole, ONE_TO_NINE.long()).dtype == torch.int64
+        assert function(SQUARE, ONE_TO_NINE.double()).dtype == torch.float64
+
+    @both
     def test_bad_input(self, function):
         with pytest.raises(
             ValueError, match=r"both have 2 axes or both 4, got \(2, 2\) and \(1, 1, 3, 3\)"
@@ -306,6 +314,25 @@ class TestUnpooling:
         y = random(2, 2, 3, 3, seed=1).requires_grad_()
         assert torch.autograd.gradcheck(lambda v: U.unpool(v, idx, (5, 6)), (y,))
 
+    def test_gradient_of_overlapping_windows_goes_to_each(self):
+        x = torch.zeros(1, 1, 5, 5)
+        x[..., 2, 2] = 1.0  # the maximum of all four windows of 3 pixels
+        y, idx = U.max_pool_with_switches(x, 3, 2)
+        y.requires_grad_()
+        up = U.unpool(y, idx, (5, 5))
+        assert up.sum() == 1
+        assert torch.autograd.grad(up.sum(), y)[0].eq(1).all()
+
+    @pytest.mark.parametrize(("n", "size", "stride"), [(1, 3, 1), (2, 5, 3), (3, 5, 2), (2, 3, 1)])
+    def test_a_window_may_hang_over_by_less_than_a_stride(self, n, size, stride):
+        x = torch.rand(1, 1, n, n)
+        if n > size - stride:
+            y, _ = U.max_pool_with_switches(x, size, stride, ceil_mode=True)
+            assert y.item() == x.max()
+        else:
+            with pytest.raises(ValueError, match=f"no window of {size} x {size} fits"):
+                U.max_pool_with_switches(x, size, stride, ceil_mode=True)
+
     def test_without_switches(self):
         x = random(2, 3, 3, 4)
         assert torch.equal(U.nearest(x, 3), F.interpolate(x, scale_factor=3, mode="nearest"))
@@ -327,6 +354,8 @@ class TestUnpooling:
         y, idx = U.max_pool_with_switches(x)
         with pytest.raises(ValueError, match=r"idx must lie in \[0, 6\).*another level"):
             U.unpool(y, idx, (2, 3))
+        with pytest.raises(TypeError, match=r"idx must be int64.*got torch\.float32"):
+            U.unpool(y, idx.float(), (4, 6))
         with pytest.raises(ValueError, match=r"one shape, got \(1, 2, 2, 3\) and \(1, 2, 2, 2\)"):
             U.unpool(y, idx[..., :2], (4, 6))
         with pytest.raises(ValueError, match=r"y must have the shape \(B, C, H, W\), got \(2, 3\)"):
