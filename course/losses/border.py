@@ -52,6 +52,8 @@ def border_weights(
         >>> border_weights(torch.tensor([[1, 0, 2]]), class_balance=False)  # d1 + d2 = 2
         tensor([[ 1.0000, 10.2312,  1.0000]])
     """
+    if isinstance(labels, Tensor) and labels.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        labels = labels.long()  # torch has hardly any kernels for these
     _check(labels, w0, sigma)
     maps = labels if labels.ndim == 3 else labels[None]  # (B, H, W)
     weights = _class_balance(maps) if class_balance else torch.ones(maps.shape, device=maps.device)

@@ -159,7 +159,10 @@ def _bounds(values: Tensor) -> tuple[int, int]:
 
 
 def _as_integers(values: Tensor) -> Tensor:
-    return values.to(torch.uint8) if values.dtype == torch.bool else values
+    if values.dtype == torch.bool:
+        return values.to(torch.uint8)
+    # torch has hardly any kernels for uint16, uint32 and uint64
+    return values if values.dtype.is_signed or values.dtype == torch.uint8 else values.long()
 
 
 def _ignored_as_next_class(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:

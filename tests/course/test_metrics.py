@@ -95,7 +95,9 @@ class TestConfusionMatrix:
         expected = count_by_loop(pred, target, k, ignore)
         assert confusion_matrix(pred, target, k, ignore).tolist() == expected
 
-    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+    @pytest.mark.parametrize(
+        "dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint64]
+    )
     @pytest.mark.parametrize("k", [2, 21, 31, 32, 33, 128, 129, 150, 255])
     @pytest.mark.parametrize("ignored_rows", [0, 4])
     def test_every_type_and_width_of_the_counter(self, dtype, k: int, ignored_rows: int) -> None:
