@@ -103,10 +103,10 @@ def class_frequencies(
         >>> class_frequencies(maps, 2)  # class 0: 6 of 7 pixels; class 1: 1 of the 4 of its image
         tensor([0.8571, 0.2500], dtype=torch.float64)
     """
-    rows = [_counts(batch, num_classes, ignore_index) for batch in label_maps]
+    rows = [row for batch in label_maps for row in _counts(batch, num_classes, ignore_index)]
     if not rows:
         raise ValueError("expected at least one label map to count classes in, got none")
-    counts = torch.cat(rows)  # (N, K)
+    counts = torch.stack(rows)  # (N, K)
     pixels = counts.sum(1, keepdim=True)  # (N, 1)
     seen_in = pixels * (counts > 0) if where_present else pixels
     return counts.sum(0) / seen_in.sum(0).clamp(min=1).double()
@@ -141,8 +141,8 @@ def median_frequency_weights(frequencies: Tensor) -> Tensor:
     return torch.where(occurs, weights, 1.0).float()
 
 
-def _counts(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Pixels of every class in each map of a batch, (B, K)."""
+def _counts(labels: Tensor, num_classes: int, ignore_index: int) -> list[Tensor]:
+    """Pixels of every class in each map of a batch, B rows (K,)."""
     if labels.ndim not in (2, 3) or labels.is_floating_point():
         raise ValueError(
             "expected integer label maps (H, W) or (B, H, W), got "
@@ -158,7 +158,7 @@ def _counts(labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
                 f"expected labels 0 … {num_classes - 1} or {ignore_index} (ignored), got {wrong}"
             )
         rows.append(torch.bincount(valid, minlength=num_classes))
-    return torch.stack(rows)
+    return rows
 
 
 def _check_logits(logits: Tensor, target: Tensor) -> None:

@@ -116,6 +116,11 @@ class TestBorderWeights:
         with pytest.raises(ValueError, match="renumber the cells"):
             border_weights(torch.where(labels > 0, labels + 2**60, 0))
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.uint64])
+    def test_every_type_of_integers(self, dtype: torch.dtype) -> None:
+        labels = random_cells((20, 30), 5, 2)
+        torch.testing.assert_close(border_weights(labels.to(dtype)), border_weights(labels))
+
     def test_zero_height_switches_the_border_off(self) -> None:
         assert border_weights(random_cells((20, 20), 4, 0), 0.0, class_balance=False).eq(1).all()
 
@@ -276,7 +281,7 @@ class TestMedianFrequency:
         torch.testing.assert_close(class_frequencies(self.MAPS, 4, where_present=False), expected)
 
     def test_maps_may_stream_in_batches_of_any_size(self) -> None:
-        stream = (part for part in (self.MAPS[:2], self.MAPS[2].to(torch.uint8)))
+        stream = (part for part in (self.MAPS[:0], self.MAPS[:2], self.MAPS[2].to(torch.uint8)))
         torch.testing.assert_close(class_frequencies(stream, 4), class_frequencies(self.MAPS, 4))
 
     def test_weights(self) -> None:
@@ -307,6 +312,8 @@ class TestMedianFrequency:
             class_frequencies(self.MAPS, 2)
         with pytest.raises(ValueError, match="at least one label map"):
             class_frequencies([], 2)
+        with pytest.raises(ValueError, match="at least one label map"):
+            class_frequencies([self.MAPS[:0]], 4)
         with pytest.raises(ValueError, match=r"integer label maps.*float32"):
             class_frequencies([torch.zeros(3, 3)], 2)
         with pytest.raises(ValueError, match="only zeros"):
