@@ -9,7 +9,8 @@ window and scale, which is what every later chapter of the course saves. Referen
 Jones 2001; Dalal and Triggs 2005 (hard negatives: section 4).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import index
 
 import torch
 from torch import Tensor
@@ -157,7 +158,8 @@ def _starts(length: int, size: int, stride: int, cover_border: bool) -> list[int
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    # index() also takes the integers of numpy
+    pair = tuple(value) if isinstance(value, Iterable) else (index(value), index(value))
     if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"{name} must be one or two numbers of at least 1, got {value}")
     return pair

@@ -11,6 +11,7 @@ References: Rowley, Baluja and Kanade 1998; Dalal and Triggs 2005.
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def image_pyramid(image: Tensor, scale: float, min_size: int) -> list[PyramidLev
 
     Returns:
         Levels from large to small; the first is the image, so there is none if it is too small.
-        Resampling is bilinear with anti-aliasing.
+        Resampling is bilinear with anti-aliasing, of 16-bit floats in single precision.
 
     Raises:
         TypeError: an integer image.
@@ -66,12 +67,15 @@ def image_pyramid(image: Tensor, scale: float, min_size: int) -> list[PyramidLev
     if min_size < 1:
         raise ValueError(f"min_size must be at least 1 pixel, got {min_size}")
     height, width = image.shape[1:]
+    # torch has no anti-aliasing of 16-bit floats on a CPU
+    source = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
     levels = []
     size = (height, width)
     while min(size) >= min_size:
         resampled = image
         if levels:
-            resampled = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+            resampled = F.interpolate(source[None], size, mode="bilinear", antialias=True)[0]
+            resampled = resampled.to(image.dtype)
         levels.append(PyramidLevel(resampled, (height, width)))
         factor = scale ** len(levels)
         size = (round(height * factor), round(width * factor))

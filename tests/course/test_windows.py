@@ -40,7 +40,15 @@ class TestGrid:
             assert covered[-1, 2:].tolist() == [w, h]  # flush with the border
             assert len(covered) == math.ceil((h - kh) / sh + 1) * math.ceil((w - kw) / sw + 1)
 
+    def test_integers_of_numpy(self):
+        three, two = np.int64(3), np.int32(2)
+        expected = W.window_grid(4, 5, (3, 2), 2)
+        assert torch.equal(W.window_grid(4, 5, (three, two), two), expected)  # pyright: ignore
+        assert torch.equal(W.window_grid(4, 5, three, two), W.window_grid(4, 5, 3, 2))  # pyright: ignore
+
     def test_bad_input(self):
+        with pytest.raises(TypeError, match="float"):
+            W.window_grid(5, 5, 2.5, 1)  # pyright: ignore[reportArgumentType]
         with pytest.raises(ValueError, match=r"stride must be .* at least 1, got 0"):
             W.window_grid(5, 5, 3, 0)
         with pytest.raises(ValueError, match=r"size must be .*\(3, -1\)"):
@@ -127,6 +135,13 @@ class TestPyramid:
         level = W.image_pyramid(image, 0.5, 8)[2]
         expected = F.interpolate(image[None], (10, 8), mode="bilinear", antialias=True)[0]
         assert torch.equal(level.image, expected)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_16_bit_floats_are_resampled_in_single_precision(self, dtype):
+        image = image_of(3, 40, 60).to(dtype)
+        levels = W.image_pyramid(image, 0.5, 10)
+        for level, full in zip(levels, W.image_pyramid(image.float(), 0.5, 10), strict=True):
+            assert torch.equal(level.image, full.image.to(dtype))
 
     def test_coordinates_go_back_by_the_true_sizes(self):
         level = W.image_pyramid(image_of(1, 50, 77), 0.5, 12)[2]  # 12 x 19
