@@ -59,8 +59,9 @@ def predict_tiled(
       autocast, for example `torch.bfloat16`. `progress` allows a bar once the work takes seconds.
 
     The network runs in evaluation mode and gets its own modes back. Memory holds one batch of
-    tiles and the result, whatever the size of the image. Raises `TypeError` for other dtypes and
-    `ValueError` for shapes that do not fit, a tile that is not legal, or a wrong `border`.
+    tiles and the result, whatever the size of the image. Raises `TypeError` for other dtypes, a
+    network that returns no tensor, and an integer `out` for floating results; `ValueError` for
+    shapes that do not fit, a tile that the network refuses, or a wrong `border`.
 
     >>> net = nn.Conv2d(3, 2, 5)  # loses two pixels on each side
     >>> image = torch.rand(3, 50, 70)
@@ -103,10 +104,13 @@ def _as_batch(image: Tensor | np.ndarray) -> Tensor | np.ndarray:
         raise ValueError(
             f"image must have shape (C, H, W) or (B, C, H, W), all at least 1: {tuple(image.shape)}"
         )
-    real = image.is_floating_point() if isinstance(image, Tensor) else image.dtype.kind == "f"
-    if not real and str(image.dtype) not in ("torch.uint8", "uint8"):
+    if not _is_floating(image) and str(image.dtype) not in ("torch.uint8", "uint8"):
         raise TypeError(f"image must be float in [0, 1] or uint8, got {image.dtype}")
     return image if image.ndim == 4 else image[None]
+
+
+def _is_floating(values: Any) -> bool:
+    return values.is_floating_point() if isinstance(values, Tensor) else values.dtype.kind == "f"
 
 
 def _plan_for(
@@ -162,10 +166,18 @@ def _run(net: Callable[[Tensor], Tensor], tiles: Tensor, border: int) -> Tensor:
     height, width = tiles.shape[-2:]
     try:
         results = net(tiles)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "size" not in str(error).lower():
+            raise  # not torch's complaint about shapes, but about memory or the device
         raise ValueError(
             f"the network refuses tiles of {height}×{width} pixels: {error}"
         ) from error
+    if not isinstance(results, Tensor) or results.ndim < 3:
+        got = list(getattr(results, "shape", [])) or type(results).__name__
+        raise TypeError(
+            f"the network must return one tensor (B, K, h, w), got {got}: choose it, "
+            'for example with lambda tiles: net(tiles)["out"]'
+        )
     lost = height - results.shape[-2], width - results.shape[-1]
     if lost == (2 * border, 2 * border):
         return results
@@ -188,6 +200,11 @@ def _target(out: Any, results: Tensor, images: Tensor | np.ndarray) -> Any:
         raise ValueError(
             f"out must have the shape {shape} (without the first axis for a single image), "
             f"got {tuple(out.shape)}"
+        )
+    if results.is_floating_point() and not _is_floating(out):
+        raise TypeError(
+            f"the results are {results.dtype}, out of {out.dtype} would cut off their fractions: "
+            "give a floating out, or an activation such as lambda z: z.argmax(1)"
         )
     return out
 

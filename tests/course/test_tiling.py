@@ -407,6 +407,38 @@ def test_impossible_work_is_refused(net, shape, options, message):
         predict_tiled(net, torch.rand(shape).double(), **options)
 
 
+def test_what_a_network_must_return():
+    image = torch.rand(3, 20, 20)
+    with pytest.raises(TypeError, match=r"one tensor \(B, K, h, w\), got dict: .*\[\"out\"\]"):
+        predict_tiled(lambda tiles: {"out": tiles}, image)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"got \[1, 3\]"):
+        predict_tiled(lambda tiles: tiles.mean((2, 3)), image)
+
+
+def test_tiles_smaller_than_the_kernel_are_refused():
+    with pytest.raises(ValueError, match=r"refuses tiles of 6×6 pixels: .*9 x 9"):
+        predict_tiled(nn.Conv2d(3, 2, 9), torch.rand(3, 20, 20), tile=6, border=2)
+
+
+def test_errors_of_other_kinds_stay_what_they_are():
+    def out_of_memory(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        predict_tiled(out_of_memory, torch.rand(3, 20, 20))
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, np.uint8])
+def test_fractions_are_not_cut_off(kind):
+    zeros = torch.zeros if isinstance(kind, torch.dtype) else np.zeros
+    image, conv = torch.rand(3, 20, 20), nn.Conv2d(3, 2, 1)
+    with pytest.raises(TypeError, match=r"float32, out of .*uint8 would cut off.*argmax"):
+        predict_tiled(conv, image, out=zeros((2, 20, 20), dtype=kind))  # pyright: ignore
+    labels = zeros((20, 20), dtype=kind)  # pyright: ignore
+    predict_tiled(conv, image, out=labels, activation=lambda z: z.argmax(1))
+    assert labels.max() == 1
+
+
 def test_images_of_other_types_are_refused(net):
     with pytest.raises(TypeError, match=r"float in \[0, 1\] or uint8, got torch.int64"):
         predict_tiled(net, torch.zeros(3, 60, 60, dtype=torch.int64))
