@@ -310,7 +310,7 @@ plots.bars(
 # - Result: `labels` `(N,)` int64: 1 foreground, 0 background, −1 ignored; `matches` `(N,)` int64:
 #   the object with the highest overlap, −1 where not foreground.
 # - The best proposals of an object are foreground (all, if several are equally good), unless they
-#   do not touch it. `box_iou` is there for you.
+#   do not touch it. `box_iou` is there for you; `torchvision.models` is forbidden.
 
 # %% [markdown] exercise="3.2" role="hints"
 # 1. One matrix of overlaps `(N, M)`; its maximum along one axis is "best object of each proposal",
@@ -367,14 +367,10 @@ with check("six proposals, hi = 0.5, lo = 0.25", points=2):
             "Boxes between the thresholds are ignored (-1), not background.": torch.tensor(
                 [0, 1, 0, 1, 1, 0]
             ),
-            "An overlap of exactly hi is foreground: compare with >=.": torch.tensor(
-                [0, -1, -1, 1, 1, -1]
-            ),
+            "Every proposal with an overlap of at least hi counts, of exactly hi too, not only the "
+            "best one of each object.": torch.tensor([0, -1, -1, 1, 1, -1]),
             "An overlap of exactly lo is not below lo: compare with <.": torch.tensor(
                 [0, 1, -1, 1, 1, 0]
-            ),
-            "Only the best proposal of each object is foreground: hi counts too.": torch.tensor(
-                [0, -1, -1, 1, 1, -1]
             ),
             "Boxes between the thresholds are ignored, not foreground.": torch.tensor(
                 [0, 1, 1, 1, 1, 1]
@@ -641,11 +637,12 @@ plots.show_images(
 # %% [markdown] exercise="3.4" role="contract" title="RoI max pooling" minutes=35
 # - `feature`: `(C, H, W)`; `boxes`: `(N, 4)` in image pixels, not negative, first and last pixel
 #   included; `size`: bins (rows, columns); `scale`: cells per pixel. Result: `(N, C, *size)`.
-# - A box covers at least one cell per axis; cells outside the map do not exist; an empty bin gives
-#   0.
+# - A box covers at least one cell per axis. $n$ counts all cells from its first to its last corner,
+#   **also those beyond the map**. Only then are cells outside the map left out of the maximum; a bin
+#   with none left gives 0.
 # - `pool_regions(net, image, boxes, …)`: `net` maps `(1, 3, H, W)` to `(1, C, h, w)` and is called
 #   **once**.
-# - Gradients flow; `adaptive_max_pool2d` and torchvision are not allowed.
+# - Gradients flow; `adaptive_max_pool2d`, `torchvision.ops` and `course.boxes` are not allowed.
 
 # %% [markdown] exercise="3.4" role="hints"
 # 1. Rows and columns obey the same rule. Work out one axis with pencil and paper: n = 3, P = 2.
@@ -711,17 +708,13 @@ with check("three cells in two bins", points=1):
         torch.tensor([[[[5.0, 6], [9, 10]]]]),
         mistakes={
             "Bins overlap: the end of a bin is rounded up.": torch.tensor([[[[0.0, 2], [8, 10]]]]),
-            "The last cell is missing: both ends of a box are included.": torch.tensor(
-                [[[[0.0, 1], [4, 5]]]]
-            ),
+            "Cells are missing: both ends of a box are included, and a bin has all cells between "
+            "its ends.": torch.tensor([[[[0.0, 1], [4, 5]]]]),
             "Take the maximum of a bin, not the mean.": torch.tensor([[[[2.5, 3.5], [6.5, 7.5]]]]),
-            "A bin is one cell here: take all cells between its ends.": torch.tensor(
-                [[[[0.0, 1], [4, 5]]]]
-            ),
         },
     )
 long = torch.arange(24.0).reshape(1, 3, 8)
-with check("a stride of 16, a map of 3 × 8, one row of two bins", points=2):
+with check("a stride of 16, a map of 3 × 8, one row of two bins", points=1):
     check.equal(
         roi_max_pool(long, torch.tensor([[8.0, 0, 47, 31]]), (1, 2), 1 / 16),
         torch.tensor([[[[18.0, 19]]]]),
@@ -735,6 +728,15 @@ with check("a stride of 16, a map of 3 × 8, one row of two bins", points=2):
             "x and y are swapped: columns are the last axis of the map.": torch.tensor(
                 [[[[17.0, 18]]]]
             ),
+        },
+    )
+with check("a box that leaves the map", points=1):
+    check.equal(
+        roi_max_pool(ramp, torch.tensor([[0.0, 0, 63, 63]]), (2, 2), 1 / 16),
+        torch.tensor([[[[10.0, 11], [14, 15]]]]),
+        mistakes={
+            "Count n before you clip: 63 / 16 is cell 4, so n = 5; then drop the cells that are "
+            "not there.": torch.tensor([[[[5.0, 7], [13, 15]]]]),
         },
     )
 
@@ -778,15 +780,12 @@ with check.hidden("random maps and boxes, against the library", points=6):
             roi_max_pool(feature, some, size, scale),
             reference.roi_max_pool(feature[None], some, size, scale),
         )
-with check.hidden("boxes that leave the map, and empty bins", points=2):
+with check.hidden("boxes that leave the map, and empty bins", points=3):
     feature = -1 - torch.rand(2, 4, 6, generator=generator)
     over = torch.tensor([[3.0, 2, 9, 7], [20, 0, 25, 3], [0, 0, 63, 63], [5, 3, 5, 3]])
     check.equal(
         roi_max_pool(feature, over, (3, 2)), reference.roi_max_pool(feature[None], over, (3, 2))
     )
-with check.hidden("the published example, clipped", points=1):
-    found = roi_max_pool(ramp, torch.tensor([[0.0, 0, 63, 63]]), (2, 2), 1 / 16)
-    check.equal(found, torch.tensor([[[[10.0, 11], [14, 15]]]]))
 with check.hidden("no boxes", points=1):
     check.equal(roi_max_pool(ramp, torch.zeros(0, 4), (2, 3)).shape, (0, 1, 2, 3))
 with check.hidden("gradients go to the maxima", points=3):
@@ -1192,7 +1191,7 @@ def crop_by_crop(net, image, boxes):
     padded, pooled, sizes = F.pad(image, [net.border] * 4), [], []
     h, w = image.shape[1] // net.stride, image.shape[2] // net.stride
     for x0, y0, x1, y1 in (boxes / net.stride + 0.5).long().tolist():
-        x2, y2 = min(x1, w - 1), min(y1, h - 1)  # cells outside the map do not exist
+        x2, y2 = min(x1, w - 1), min(y1, h - 1)  # n counts cells beyond the map, the crop has none
         top, left = net.stride * y0, net.stride * x0
         bottom, right = net.stride * y2 + 18, net.stride * x2 + 18
         cut = padded[None, :, top:bottom, left:right]

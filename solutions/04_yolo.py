@@ -187,7 +187,8 @@ plots.bars(
 #   `(height, width)`.
 # - Result: `(S, S, 5 + C)` float32, rows first; zeros where no centre lies.
 # - Label c is entry `5 + c - 1`. The first object in the list keeps its cell.
-# - A centre on the far edge of the image belongs to the last cell.
+# - A centre on the far edge of the image belongs to the last cell; there, and only there, the offset
+#   is 1.
 
 # %% [markdown] exercise="4.1" role="hints"
 # 1. Measure the centre in cells: the whole part names the cell, the rest is the offset.
@@ -374,7 +375,7 @@ plots.curves(
 # - Result: `chosen`, bool `(..., S, S, B)`: True for the responsible box of each cell with an
 #   object; `goal`, float of that shape: the confidence that each box should have.
 # - Highest IoU; among equals the first. A box without area has IoU 0, never NaN.
-# - Write the overlap yourself; `box_iou` is not allowed.
+# - Write the overlap yourself. Forbidden: `course.boxes` with its `box_iou`, `torchvision.ops`.
 
 # %% [markdown] exercise="4.2" role="hints"
 # 1. To compare a box with the truth, bring both to one unit: shares of the image.
@@ -442,7 +443,9 @@ with check("the lecture's confidence: Pr(Object) · IoU", points=2):
         responsible(guess, truth)[1],
         at_object(0.0, 0.8),
         mistakes={
-            "The goal is 1 for the responsible box: it should be its IoU.": at_object(0.0, 1.0),
+            "1 is not the IoU: divide by the union, and let the goal be that number.": at_object(
+                0.0, 1.0
+            ),
             "Only the responsible box should be sure; the other box of its cell gets 0.": (
                 at_object(0.3 / 0.7, 0.8)
             ),
@@ -452,7 +455,6 @@ with check("the lecture's confidence: Pr(Object) · IoU", points=2):
             "The sizes are roots: square them before you compare areas.": at_object(
                 0.0, (0.4 / 0.5) ** 0.5
             ),
-            "Divide by the union, not by the area of the prediction.": at_object(0.0, 1.0),
         },
     )
 with check(
@@ -525,15 +527,16 @@ plots.compare_values(
 # ## 4.3 Five terms
 
 # %% [markdown] exercise="4.3" role="idea"
-# YOLO's loss is a sum of squares, also for the classes. With $\mathbb 1_{ij}$ for "box $j$ of cell
-# $i$ is responsible" and $\mathbb 1_i$ for "cell $i$ holds an object":
+# YOLO's loss sums squares, also for the classes. With $\mathbb 1_{ij}$ for "box $j$ of cell
+# $i$ is responsible", $\mathbb 1_i$ for "cell $i$ holds an object", and $\Delta$ for prediction less
+# target (for $c$, the IoU):
 #
 # $$5\sum\mathbb 1_{ij}\big[\Delta x^2+\Delta y^2\big]+5\sum\mathbb 1_{ij}\big[\Delta\sqrt w^2+
 # \Delta\sqrt h^2\big]+\sum\mathbb 1_{ij}\Delta c^2+\tfrac12\sum(1-\mathbb 1_{ij})\,c^2+
 # \sum\mathbb 1_i\textstyle\sum_k\Delta p_k^2$$
 #
-# Most boxes are empty: without the ½ their demand for silence drowns everything else. Without the
-# 5 a wrong place costs no more than a wrong class.
+# Most boxes are empty: without the ½ their silence drowns the rest. Without the 5 a wrong place
+# costs no more than a wrong class.
 # [Redmon et al. 2016, §2.2, equation 3]
 
 # %% exercise="4.3" role="look"
@@ -589,7 +592,7 @@ def yolo_loss(
 
 
 # %% exercise="4.3" role="check"
-check = Exercise("4.3", points=18, forbid=["course.models", "torch.nn.functional.mse_loss"])
+check = Exercise("4.3", points=18, forbid=["course.models"])
 
 target = torch.zeros(1, 1, 1, 7)
 target[0, 0, 0] = torch.tensor([0.5, 0.5, 0.5, 0.6, 1, 1, 0])
@@ -724,8 +727,9 @@ plots.compare_values(
 # left.
 
 # %% [markdown] exercise="4.3" role="think" points=10
-# **Think (10 points).** A colleague sets $\lambda_{\text{noobj}} = \lambda_{\text{coord}} = 1$, on
-# the published grid ($S=7$, $B=2$) with on average two objects per image. Count the boxes that
+# **Think (10 points).** The paper calls the 5 $\lambda_{\text{coord}}$ and the ½
+# $\lambda_{\text{noobj}}$. A colleague sets both to 1, on the published grid ($S=7$, $B=2$) with on
+# average two objects per image. Count the boxes that
 # should be silent and those that should speak. Describe what the network learns first, what becomes
 # of the gradient of the responsible boxes, and why the class term is no help. Three to five
 # sentences.
@@ -943,7 +947,8 @@ plots.show_boxes(
 # - `boxes`: `(N, 4)`, `scores`: `(N,)` in any order; `truth`: `(M, 4)`, all of one image and class;
 #   N or M may be 0.
 # - Result: bool `(N,)`, in the order of `boxes`: True for a true positive.
-# - Overlap **equal** to the threshold is enough. `box_iou` of Lab 2 is there for you.
+# - Overlap **equal** to the threshold is enough. `box_iou` of Lab 2 is there for you;
+#   `torchvision.ops` is forbidden.
 
 # %% [markdown] exercise="4.5" role="hints"
 # 1. The surest goes first; remember which objects are taken.
@@ -986,10 +991,7 @@ with check("a duplicate is no hit", points=2):
             "The second detection of an object is a false positive.": torch.tensor(
                 [True, True, True, False]
             ),
-            "The surest detection goes first, not the first in the list.": torch.tensor(
-                [True, False, True, False]
-            ),
-            "The result is in the order of the scores: keep the order of `boxes`.": torch.tensor(
+            "Judge the surest first, but answer in the order of `boxes`.": torch.tensor(
                 [True, False, True, False]
             ),
             "Only one detection of the whole image is a hit: each object may have one.": (
@@ -1140,19 +1142,15 @@ with check("five detections, three hits, four objects", points=2):
         average_precision(scores, is_tp, 4),
         0.6 * 3 / 4,
         mistakes={
-            "Divide by all objects, not only by those that were found.": 0.6,
+            "Divide by all objects, not only by those that were found (nor is it the precision at "
+            "the end of the list).": 0.6,
             "Sort by falling score: the surest detection comes first.": (1 + 1 + 0.75) / 4,
             "Sort first: the list comes in any order.": (1 + 0.75 + 0.75) / 4,
-            "Precision needs its envelope: the best value at this recall or higher.": (
-                (0.5 + 0.5 + 0.6) / 4
-            ),
-            "The envelope looks the wrong way: to the same or a higher recall.": (
-                (0.5 + 0.5 + 0.6) / 4
-            ),
+            "The envelope is the best precision at this recall or a higher one: run the maximum "
+            "from the end.": (0.5 + 0.5 + 0.6) / 4,
             "That is the mean precision over all ranks: add only at hits.": (
                 (0 + 0.5 + 1 / 3 + 0.5 + 0.6) / 5
             ),
-            "That is precision at the end of the list.": 0.6 + 1e-9,
         },
     )
 with check("a perfect list, and half of one", points=1):

@@ -93,9 +93,10 @@ plots.heat(
 # - `max_pool_with_switches(x, size)`: `(B, C, H, W)` float → values and int64 switches, both
 #   `(B, C, ⌈H/size⌉, ⌈W/size⌉)`. Windows do not overlap; the last may hang over the border.
 # - A switch is `row * W + column` in its own plane; of equal maxima the first in reading order.
+#   Values have the dtype of `x`.
 # - `unpool(y, idx, hw)`: → `(B, C, *hw)`, zeros elsewhere. A place named twice is set, not added
-#   to.
-# - Forbidden: the pooling and unpooling functions of torch.
+#   to. The result has the dtype of `y`.
+# - Forbidden: torch's `max_pool2d` and `max_unpool2d`, also as `nn` modules; `course.upsampling`.
 
 # %% [markdown] exercise="6.1" role="hints"
 # 1. Fill up the last windows with $-\infty$, then cut the map into windows with `view`. The maximum
@@ -316,7 +317,7 @@ plots.show_images(
 
 # %% [markdown] exercise="6.2" role="contract" title="Stamps and the matrix" minutes=30
 # - `transposed_conv(x, kernel, stride, padding)`: `x` `(H, W)`, `kernel` `(kh, kw)`, not flipped →
-#   `((H-1)·stride + kh - 2·padding, …)`. Loops are welcome.
+#   `((H-1)·stride + kh - 2·padding, …)`, with the dtype of `x`. Loops are welcome.
 # - `conv_as_matrix(kernel, hw, stride)`: the matrix of a convolution without padding over an image
 #   of `hw` pixels; row `r` holds the kernel where output `r` sees it, both in the order of
 #   `flatten()`.
@@ -1010,14 +1011,14 @@ with check("the first pooling of SegNet on CamVid: 64 to 1", points=1):
             "Features are counted before the pooling.": (2 * windows, 32 * windows),
         },
     )
-with check("windows of 3 × 3 on 7 × 10 pixels", points=1):
+with check("windows of 3 × 3 on 7 × 13 pixels", points=1):
     check.equal(
-        switch_memory(1, 7, 10, 3),
-        (12 * 4, 70 * 32),
+        switch_memory(1, 7, 13, 3),
+        (15 * 4, 91 * 32),
         mistakes={
-            "Nine places need 4 bits: round the logarithm up.": (12 * 3, 70 * 32),
-            "The last windows hang over the border: round their number up.": (6 * 4, 70 * 32),
-            "Nine places need 4 bits, however large the image is.": (12 * 2, 70 * 32),
+            "Nine places need 4 bits: round the logarithm up.": (15 * 3, 91 * 32),
+            "The last windows hang over the border: round their number up.": (8 * 4, 91 * 32),
+            "Nine places need 4 bits, however large the image is.": (15 * 2, 91 * 32),
         },
     )
 with check("two levels: 5 × 6 pixels, then 3 × 3", points=1):

@@ -70,11 +70,11 @@ demos.show("fcn_skips")
 # ## 7.1 A fully connected layer is a convolution
 
 # %% [markdown] exercise="7.1" role="idea"
-# Lab 5 moved a classifier over the image window by window. FCN does all windows in one pass. A fully
-# connected layer behind a map of $c \times h \times w$ numbers multiplies every number by a weight
-# and adds. A convolution whose kernel covers the whole map does exactly that; behind a 1 × 1 map the
-# kernel is 1 × 1. Give the converted network a larger image and the kernel finds more than one
-# place: out comes a coarse map of scores instead of one row of them.
+# In Lab 5 you turned a patch network into one dense pass by removing its strides. FCN keeps the
+# strides, so the pass is cheaper and the map of scores coarse. What has to be converted is the same:
+# a fully connected layer behind a map of $c \times h \times w$ numbers, which multiplies every number
+# by a weight and adds. A convolution whose kernel covers the whole map does exactly that; behind a
+# 1 × 1 map the kernel is 1 × 1. In a larger image the kernel finds more than one place.
 #
 # $$y_k = b_k + \sum_{c,i,j} W_k[c,i,j]\; x[c,\,i,\,j]$$
 #
@@ -227,7 +227,7 @@ plots.compare(
 # brightness, but it cannot say "thin".
 
 # %% [markdown] exercise="7.1" role="think"
-# **Think.** The converted VGG16 accepts an image of any size above 224. Which number in the network
+# **Think.** The converted VGG16 accepts an image of any size from 224 on. Which number in the network
 # says how far apart the scores are, and how many windows would a scan with that step need at 512?
 #
 # ### BEGIN SOLUTION
@@ -265,7 +265,8 @@ plots.curves(
 # %% [markdown] exercise="7.2" role="contract" title="A kernel that interpolates" minutes=20
 # - `bilinear_kernel(factor)`: `(k, k)` float32.
 # - `upsample(scores, factor)`: `(B, K, H, W)` → `(B, K, (H - 1) * factor + k, (W - 1) * factor + k)`,
-#   the **whole** transposed convolution with stride `factor`, every class on its own.
+#   the **whole** transposed convolution with stride `factor`, every class on its own. `scores` may be
+#   float64; the result is too.
 # - A factor below 1 raises `ValueError`.
 # - `interpolate` and `nn.Upsample` are not allowed here; `F.conv_transpose2d` is.
 
@@ -423,16 +424,26 @@ plots.compare(
 # %% [markdown]
 # ---
 # ## 7.3 Which pixel does a unit stand on?
+#
+# Every map of a network is a grid $(a, s)$: unit $i$ stands on pixel $a + s\,i$, the middle of its
+# receptive field. The image is the grid $(0, 1)$. A layer with kernel $k$, stride $t$ and padding $p$
+# turns the grid $(a, s)$ into
+#
+# $$\Big(a + s\,\big(\tfrac{k-1}{2} - p\big),\;\; s\,t\Big).$$
+#
+# FCN's VGG16 pads its first layer by 100 pixels. That puts pool3 on (−95.5, 8), pool4 on (−91.5, 16),
+# pool5 on (−83.5, 32), and fc6, a kernel of 7 without padding, on (12.5, 32).
 
 # %% [markdown] exercise="7.3" role="idea"
-# A unit of a high layer belongs to the pixels of its receptive field; it stands on their middle. So
-# every map is a grid: unit $i$ stands on pixel $a + s\,i$. Enlarged by $f$, it is a grid again, with
-# stride $s/f$; output 0 lies half a kernel before unit 0, which stamps its kernel's *middle*:
+# Two maps may be added only where their units stand on the same pixels. Enlarge the grid $(a, s)$ by
+# $f$: it becomes a grid of stride $s/f$, and its output 0 lies half a kernel before unit 0, which
+# stamps its kernel's *middle*:
 #
 # $$a' = a - \frac{s}{f}\cdot\frac{k-1}{2}, \qquad
 #   \text{offset} = \frac{a' - a_{\text{fine}}}{s_{\text{fine}}}, \qquad s_{\text{fine}} = \frac{s}{f} .$$
 #
-# Only so may maps be added. In the released networks the offsets are 5, 9, 19, 27 and 31.
+# In the released networks the offsets are 5 and 9 onto a skip, and −19, −27 and −31 onto the pixels
+# (crops of 19, 27 and 31).
 # [Long et al. 2015, §3 and §4.2; the crops are in the released code]
 
 # %% exercise="7.3" role="look"
@@ -508,11 +519,11 @@ with check("the published crop of pool4: 5 units", points=1):
         5,
         mistakes={
             "The middle of a kernel is tap (k - 1) / 2, not k / 2.": 4.5,
-            "The middle of a kernel is tap (k - 1) / 2, not k / 2 or k // 2.": 4,
+            "The middle of a kernel is tap (k - 1) / 2, not k / 2, and its taps are s / f apart, not "
+            "s.": 4,
             "Is half the kernel missing? Output 0 lies before unit 0.": 6.5,
             "Is half the kernel missing? Output 0 lies before unit 0. ": 6,
             "The kernel's taps are s / f apart, as the outputs are, not s.": 3.5,
-            "The kernel's taps are s / f apart, as the outputs are, not s. ": 4.0,
             "That is in pixels: divide by the stride of the fine grid.": 80,
             "Divide by the stride of the fine grid, not of the coarse one.": 2.5,
             "The sign is wrong: output 0 minus the start of the fine grid.": -5,
@@ -672,7 +683,8 @@ plots.bars(
 # - `logits`: `(B, K, H, W)` before softmax; `target`: `(B, H, W)` int64, classes or `ignore`.
 # - Result: a scalar with a gradient, the mean over all counted pixels of the batch.
 # - No counted pixel: 0, with a gradient of 0. Large logits (10⁴) give finite numbers.
-# - torch's ready cross-entropy and `nll_loss` are not allowed; `torch.log_softmax` is.
+# - Forbidden: torch's `cross_entropy` and `nll_loss`, `CrossEntropyLoss` and `NLLLoss`, and
+#   `course.losses`. `torch.log_softmax` is allowed.
 
 # %% [markdown] exercise="7.4" role="hints"
 # 1. First a loss for every pixel, (B, H, W); then a mean over some of them.
@@ -850,6 +862,7 @@ plots.bars(
 # - Score the deepest map: ReLU between `fc` and `score`. Then `fuse` once per layer of
 #   `skip_scores`, from deep to shallow: stride 4, then stride 2.
 # - At last `upsample` to pixels, and cut the rim in front by the offset of `crop_offset`.
+#   `interpolate` is not allowed.
 
 # %% [markdown] exercise="7.5" role="hints"
 # 1. How far are you from pixels after 0, 1, 2 skips? 8, 4, 2. The grid of stride s begins at
@@ -1155,8 +1168,9 @@ if results:
 # %% [markdown]
 # **What you should see.** Without a skip the discs are round blobs and the lines all but vanish. One
 # skip brings them back, the second makes them whole and thin. In *every* run each of the two gains
-# more than 0.1 in the IoU of the lines (usually 0.3). The mean IoU moves less, since the background is easy. Away from borders hardly one
-# pixel in a thousand is wrong in any of the three: the skips are about *where*, not about *what*.
+# more than 0.1 in the IoU of the lines (0.24 to 0.35 here). The mean IoU moves less, since the
+# background is easy. Away from borders hardly one pixel in a thousand is wrong in any of the three: the
+# skips are about *where*, not about *what*.
 #
 # | | paper | here |
 # |---|---|---|

@@ -74,11 +74,14 @@ class Report:
 
     @property
     def headline(self) -> str:
+        """One line: checks that pass, and what the hidden ones or a forbidden call decide."""
         visible = [line for line in self.lines if not line.hidden]
         passed = sum(line.status == "passed" for line in visible)
         if self.lines and all(line.status == "todo" for line in self.lines):
             return f"Exercise {self.exercise}: not written yet"
         head = f"Exercise {self.exercise}: {passed} of {len(visible)} visible checks pass"
+        if self.forbidden:
+            return f"{head}, but 0 of {self.points:g} points while a forbidden call is in the code"
         if hidden := [line for line in self.lines if line.hidden]:
             good = sum(line.status == "passed" for line in hidden)
             return (

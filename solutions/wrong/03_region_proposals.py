@@ -170,7 +170,7 @@ def assign(proposals, gt, hi, lo):
     return labels, torch.where(labels == 1, matches, -1)
 
 
-# %% exercise="3.2" name="above hi" caught="visible" hint="exactly hi is foreground"
+# %% exercise="3.2" name="above hi" caught="visible" hint="of exactly hi too"
 # > for >=.
 def assign(proposals, gt, hi, lo):
     labels = torch.full((len(proposals),), -1)
@@ -524,7 +524,7 @@ def pool_regions(net, image, boxes, size, scale):
     return roi_max_pool(net(image[None])[0], boxes, size, scale)
 
 
-# %% exercise="3.4" name="bins of the cut box" caught="hidden"
+# %% exercise="3.4" name="bins of the cut box" caught="visible" hint="Count n before you clip"
 # The box is cut at the map before it is divided, so its bins change.
 def roi_max_pool(feature, boxes, size, scale=1.0):
     (rows, columns), (C, H, W) = size, feature.shape

@@ -183,7 +183,7 @@ def responsible(boxes, target):
     return chosen, iou * chosen
 
 
-# %% exercise="4.2" name="confidence one" caught="visible" hint="it should be its IoU"
+# %% exercise="4.2" name="confidence one" caught="visible" hint="1 is not the IoU"
 # What most ports of YOLO train.
 def responsible(boxes, target):
     S, B = boxes.shape[-3:-1]
@@ -426,6 +426,25 @@ def yolo_loss(prediction, target, B=2, coord=5.0, no_object=0.5):
     return weights * torch.stack([part.sum() for part in sums]) / front[0]
 
 
+# %% exercise="4.3" name="torch's squared error, term by term" right=True
+# `mse_loss` sums what a mask has picked.
+def yolo_loss(prediction, target, B=2, coord=5.0, no_object=0.5):
+    boxes = prediction[..., : 5 * B].unflatten(-1, (B, 5))
+    with torch.no_grad():
+        chosen, goal = responsible(boxes[..., :4], target)
+    truth = target[..., None, :4].expand(*boxes.shape[:-1], 4)
+    mine, there = boxes[chosen], target[..., 4] > 0
+    pairs = [
+        (coord, mine[:, :2], truth[chosen][:, :2]),
+        (coord, mine[:, 2:4], truth[chosen][:, 2:]),
+        (1, mine[:, 4], goal[chosen]),
+        (no_object, boxes[~chosen][:, 4], goal[~chosen]),
+        (1, prediction[there][:, 5 * B :], target[there][:, 5:]),
+    ]
+    terms = [weight * F.mse_loss(a, b, reduction="sum") for weight, a, b in pairs]
+    return torch.stack(terms) / len(prediction)
+
+
 # %% exercise="4.4" name="forgets the cell" caught="visible" hint="forget to add the cell"
 # The offset is taken for a place in the image.
 def decode_grid(prediction, image_size, threshold, B=2):
@@ -581,7 +600,7 @@ def match_detections(boxes, scores, truth, iou=0.5):
     return (box_iou(boxes, truth) >= iou).any(1)
 
 
-# %% exercise="4.5" name="first in the list first" caught="visible" hint="surest detection goes first"
+# %% exercise="4.5" name="first in the list first" caught="visible" hint="Judge the surest first"
 # The loop runs over the boxes as they come.
 def match_detections(boxes, scores, truth, iou=0.5):
     hits, taken = torch.zeros(len(boxes), dtype=torch.bool), set()
@@ -700,7 +719,7 @@ def average_precision(scores, is_tp, n_gt):
     return float(envelope[hits].sum() / hits.sum())
 
 
-# %% exercise="4.6" name="no envelope" caught="visible" hint="Precision needs its envelope"
+# %% exercise="4.6" name="no envelope" caught="visible" hint="run the maximum from the end"
 # The mean of the precision at hits, as information retrieval has it.
 def average_precision(scores, is_tp, n_gt):
     if not len(scores):

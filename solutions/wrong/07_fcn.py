@@ -267,6 +267,22 @@ def fuse(coarse, skip, offset):
     return up[..., :h, :w] + skip[..., :h, :w]
 
 
+# %% exercise="7.3" name="taps of the coarse map" caught="visible" hint="taps are s / f apart"
+# Half the kernel is measured in units of the coarse map.
+def crop_offset(coarse, fine, kernel):
+    return round((coarse[0] - coarse[1] * (kernel - 1) / 2 - fine[0]) / fine[1])
+
+
+def fuse(coarse, skip, offset):
+    up = upsample(coarse, 2)
+    if offset < 0:
+        up = up[..., -offset:, -offset:]
+    else:
+        skip = skip[..., offset:, offset:]
+    h, w = min(up.shape[-2], skip.shape[-2]), min(up.shape[-1], skip.shape[-1])
+    return up[..., :h, :w] + skip[..., :h, :w]
+
+
 # %% exercise="7.3" name="offset in pixels" caught="visible" hint="in pixels"
 # Units and pixels are the same only at stride 1.
 def crop_offset(coarse, fine, kernel):

@@ -335,6 +335,7 @@ def forbidden_calls(answer: str, forbidden: list[str], expected: object) -> list
     run(CHECK, names)
     report = names["check"].report
     assert report.earned == (0.0 if report.forbidden else 2.0)
+    assert ("0 of 2 points while" in report.headline) is bool(report.forbidden)
     return report.forbidden
 
 
