@@ -344,7 +344,8 @@ plots.draw_tiles(
 # %% [markdown] exercise="8.3" role="contract" title="Mirror and plan" minutes=25
 # - `tile_margin(depth)`: pixels lost on **one** side.
 # - `mirror_pad(image, left, top, right, bottom)`: `image` is `(..., H, W)`; the result has
-#   `H + top + bottom` rows, and is mirrored again where a margin is longer than the image.
+#   `H + top + bottom` rows, and is mirrored again where a margin is longer than the image. The dtype
+#   of the input is kept.
 # - `tile_plan(h, w, step)`: half-open output boxes `(x0, y0, x1, y1)` in reading order, `step`
 #   apart, cut at the edge of the image.
 # - `pad` of torch and numpy are not allowed here.
@@ -930,7 +931,7 @@ plots.bars(
 #   `(B, C1 + C2, H2, W2)`: centre of the skip **first**; an odd surplus leaves one more pixel at the
 #   bottom and on the right.
 # - `UpStep(c).forward(skip, below)`: `(B, c, …)` and `(B, 2c, h, w)` → `(B, c, 2h - 4, 2w - 4)`.
-# - A skip smaller than `up` raises `ValueError`.
+# - A skip smaller than `up` raises `ValueError`. `torchvision.transforms` is not allowed here.
 
 # %% [markdown] exercise="8.6" role="hints"
 # 1. The surplus is the difference of the sides; half of it comes off at the top and at the left.

@@ -99,9 +99,10 @@ plots.show_images(
 # %% [markdown] exercise="10.1" role="contract" title="Atrous convolution" minutes=20
 # - `atrous_kernel(weight, rate)`: `(..., kh, kw)` → the same weights with their holes, nothing around.
 # - `atrous_conv(x, weight, rate)`: `(B, C, H, W)` and `(K, C, kh, kw)`, odd sides → `(B, K, H, W)`:
-#   zeros around the image keep its size, as in torch the kernel is not flipped.
+#   zeros around the image keep its size, as in torch the kernel is not flipped. The dtype of the
+#   input is kept.
 # - `rate` below 1 raises `ValueError` in both.
-# - Convolution and unfold of torch are not allowed here.
+# - Not allowed here: `conv2d`, `conv_transpose2d` and `unfold` of torch, and `nn.Conv2d`.
 
 # %% [markdown] exercise="10.1" role="hints"
 # 1. One weight sees the whole image, shifted. Nine shifted images, weighted, make the sum.
@@ -859,6 +860,7 @@ plots.curves(
 # %% [markdown] exercise="10.5" role="contract" title="One round, and ten" minutes=25
 # - `mean_field_step(Q, unary, kernels, w)`: beliefs `(N, K)`, energies −log P `(N, K)`, kernels
 #   `(M, N, N)` with zero diagonals, M weights → new beliefs `(N, K)`; rows sum to 1; `Q` stays.
+#   Another number of weights than kernels raises `ValueError`.
 # - `dense_crf(unary, kernels, w, iterations)`: starts from the network's beliefs; every round uses the
 #   **network's** energies.
 # - As the equation has it: raw kernels, without the pixel itself. `course.crf` is not allowed.

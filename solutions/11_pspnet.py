@@ -97,7 +97,8 @@ plots.heat(
 )
 
 # %% [markdown] exercise="11.1" role="contract" title="Start and end of every bin" minutes=10
-# - `n`: positions along the axis; `b`: number of bins; both at least 1.
+# - `n`: positions along the axis; `b`: number of bins; both at least 1, of any size: compute in whole
+#   numbers.
 # - Result: `b` pairs `(start, end)`, half-open, in order. `b` may be larger than `n`.
 # - `n` or `b` below 1 raises `ValueError`.
 
@@ -227,7 +228,7 @@ plots.show_images(
 # - `bin_averages(x, b)`: `(B, C, H, W)` → `(B, C, b, b)`, by your `adaptive_bins` along both axes.
 # - `PyramidPooling.forward(x)`: `(B, C, H, W)` → `(B, 2C, H, W)`: `x` first, then the levels in the
 #   order of `bins`; enlarge bilinearly with `align_corners=True`.
-# - Adaptive pooling of torch and `course.models.pspnet` are not allowed here.
+# - Not allowed here: `F.adaptive_avg_pool2d`, `nn.AdaptiveAvgPool2d`, `course.models.pspnet`.
 
 # %% [markdown] exercise="11.2" role="hints"
 # 1. Two loops over bins: rows outside, columns inside; each bin is a `mean` over two axes.
@@ -430,8 +431,8 @@ plots.curves(
 # %% [markdown] exercise="11.3" role="contract" title="Auxiliary loss and poly" minutes=15
 # - `training_loss(main, auxiliary, labels, weight=0.4)`: logits `(B, K, H, W)`, labels `(B, H, W)` with
 #   255 = ignore; `auxiliary` is `None` at test time. Means over labelled pixels only.
-# - `poly(step, total, base, power=0.9)`: learning rate of the next step, `0 <= step <= total`;
-#   anything else raises `ValueError`.
+# - `poly(step, total, base, power=0.9)`: learning rate of the next step, `0 <= step <= total` and
+#   `total >= 1`; anything else raises `ValueError`.
 # - `course.losses`, `course.models` and `course.training` are not allowed here.
 
 # %% [markdown] exercise="11.3" role="hints"

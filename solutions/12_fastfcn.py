@@ -100,7 +100,8 @@ plots.table(
 
 # %% [markdown] exercise="12.1" role="contract" title="Split and merge" minutes=15
 # - `split_grids(x, r)`: `x` is `(B, C, H, W)`, H and W multiples of `r`; the result is
-#   `(r, r, B, C, H/r, W/r)`, where `[i, j]` starts at row `i` and column `j`.
+#   `(r, r, B, C, H/r, W/r)`, where `[i, j]` starts at row `i` and column `j`. The dtype of the input
+#   is kept.
 # - `merge_grids(parts)`: the inverse.
 # - A side that is no multiple of `r` raises `ValueError`.
 # - `pixel_shuffle` and `pixel_unshuffle` are not allowed here.
@@ -669,7 +670,7 @@ plots.bars(
 #   2; pooling is free and halves once more, rounding up) and four stages. `maps` of stage $i$ is
 #   `width * 2**i`; strides are 1, 2, 2, 2, but never beyond `output_stride` (8, 16 or 32).
 # - Multiply-accumulates, not twice their number; no batch norm, no bias.
-# - `course.geometry` is not allowed here.
+# - `course.geometry` and `torch.utils.flop_counter` are not allowed here.
 
 # %% [markdown] exercise="12.4" role="hints"
 # 1. Write down the four convolutions of the first block with the side on which each *ends*.
@@ -829,7 +830,7 @@ plots.table(
 #   are halves, rounded up.
 # - `speed_up(layers, side)`: the pair (backbones, features at 1/8) for `width` 64: $c_3$, $c_4$, $c_5$
 #   have 512, 1024, 2048 channels, JPU has 512 maps, and $c_3$ has the side `ceil(side / 8)`.
-# - Interpolation is free. `course.geometry` is not allowed here.
+# - Interpolation is free. `course.geometry` and `torch.utils.flop_counter` are not allowed here.
 
 # %% [markdown] exercise="12.5" role="hints"
 # 1. The three first convolutions run on three different sides, the branches on the largest.

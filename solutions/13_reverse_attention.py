@@ -350,7 +350,7 @@ with check.hidden("gradients through the mask and to both branches", points=5):
     mask = torch.sigmoid(-o)
     check.equal(found[0], 1 + mask * (1 - mask) * r, tolerance=1e-5)
     check.equal(found[1], -mask, tolerance=1e-5)
-with check.hidden("half precision stays half; nothing is modified", points=2):
+with check.hidden("doubles stay double; nothing is modified", points=2):
     o = torch.randn(3, 2).double()
     check.equal(attention_mask(o), torch.sigmoid(-o), dtype=True)
     check.unchanged(reverse_attention, torch.randn(1, 2, 3, 3), torch.randn(1, 2, 3, 3))
@@ -534,7 +534,7 @@ plots.bars(
 # - `a`, `b`: scores of the same seeds, equally many, at least two; lists of floats.
 # - Result: `(mean, low, high)` of `b - a`, floats. Draw all indices at once with
 #   `np.random.default_rng(seed).integers(n, size=(draws, n))`; ends by `np.percentile`.
-# - Different lengths or fewer than two raise `ValueError`.
+# - Different lengths or fewer than two raise `ValueError`. `scipy.stats` is not allowed here.
 
 # %% [markdown] exercise="13.4" role="hints"
 # 1. First one number per seed, then forget a and b.
