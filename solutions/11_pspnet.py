@@ -633,17 +633,18 @@ def near_by(x):
 
 
 a = torch.full((1, 4, 6), 0.9)
-a[0, 1:3, 2:5] = torch.tensor([[0.5, 0.5, 0.2], [0.1, 0.6, 0.1]])
+a[0, 1:3, 2:5] = torch.tensor([[0.5, 0.2, 0.2], [0.1, 0.6, 0.1]])
 b = a.clone()
 b[:, 0], b[:, 3] = 0.0, 0.0
-with check("three of six pixels change their label", points=2):
+with check("two of six pixels change their label", points=2):
     check.equal(
         context_probe(spy(by_scene), a, b, (2, 1, 5, 3)),
-        0.5,
+        2 / 6,
         mistakes={
-            "The whole image is counted: look inside the box only.": 15 / 24,
-            "That is a number of pixels: divide by the pixels of the box.": 3.0,
-            "That share is of the whole image: divide by the pixels of the box.": 3 / 24,
+            "The whole image is counted: look inside the box only.": 14 / 24,
+            "That is a number of pixels: divide by the pixels of the box.": 2.0,
+            "That share is of the whole image: divide by the pixels of the box.": 2 / 24,
+            "Rows are y: the box is [..., y0:y1, x0:x1].": 0.5,
         },
     )
 with check("a net that looks only near by sees no context", points=1):
