@@ -791,6 +791,8 @@ with check("the row through both cells", points=2):
             ),
             "Both distances are to the nearest cell: d2 is to the second nearest.": balance[2]
             + torch.tensor([0, 0, 0, 9.2312, 9.2312, 0, 0, 0, 9.2312]),
+            "The background is no cell: leave out label 0.": balance[2]
+            + torch.tensor([0, 0, 0, 9.8020, 9.8020, 0, 0, 0, 9.8020]),
             "Divide by 2 * sigma**2: the 2 is missing.": balance[2]
             + torch.tensor([0, 0, 0, 6.9768, 6.9768, 0, 0, 0, 1.4086]),
             "The class weights are missing.": near,
