@@ -698,8 +698,9 @@ plots.table(
         ["0.012 to 0.030", "below the interval", "reproduced"],
         ["−0.020 to 0.004", "above the interval", "not reproduced"],
         ["−0.005 to 0.030", "inside", "cannot tell"],
+        ["−0.030 to 0.020", "inside", "cannot tell"],
     ],
-    title="Three intervals and their words",
+    title="Four intervals and their words",
 )
 
 # %% [markdown] exercise="13.5" role="contract" title="A claim card" minutes=15
@@ -740,13 +741,15 @@ def claim_card(a: Sequence[float], b: Sequence[float], effect: float) -> dict[st
 # %% exercise="13.5" role="check"
 check = Exercise("13.5", points=16, forbid=["course.claims"])
 
-with check("the three intervals of the table", points=2):
+with check("the four intervals of the table", points=2):
+    intervals = [(0.012, 0.03), (-0.02, 0.004), (-0.005, 0.03), (-0.03, 0.02)]
     check.equal(
-        [verdict(0.012, 0.03, 0.01), verdict(-0.02, 0.004, 0.01), verdict(-0.005, 0.03, 0.01)],
-        ["reproduced", "not reproduced", "cannot tell"],
+        [verdict(low, high, 0.01) for low, high in intervals],
+        ["reproduced", "not reproduced", "cannot tell", "cannot tell"],
         mistakes={
             "The interval is compared with 0: compare it with the effect.": [
                 "reproduced",
+                "cannot tell",
                 "cannot tell",
                 "cannot tell",
             ],
@@ -754,14 +757,17 @@ with check("the three intervals of the table", points=2):
                 "reproduced",
                 "not reproduced",
                 "reproduced",
+                "not reproduced",
             ],
             "The upper end alone decides: all of the interval must lie above.": [
                 "reproduced",
                 "not reproduced",
                 "reproduced",
+                "reproduced",
             ],
             "`cannot tell` never comes: an interval on both sides is no refutation.": [
                 "reproduced",
+                "not reproduced",
                 "not reproduced",
                 "not reproduced",
             ],
