@@ -596,7 +596,7 @@ plots.show_boxes(
 # %% [markdown] exercise="11.4" role="hints"
 # 1. Stack the images, call, take the label of every pixel, cut the box out.
 # 2. Rows are y: the box is `[..., y0:y1, x0:x1]`.
-# 3. `labels = net(torch.stack([a, b])).argmax(1)[:, y0:y1, x0:x1]`
+# 3. `labels = net(torch.stack([a, b])).argmax(1)`
 
 
 # %% exercise="11.4" role="gap"

@@ -109,7 +109,7 @@ plots.table(
 # %% [markdown] exercise="12.1" role="hints"
 # 1. A slice can have a step: `x[..., i::r, j::r]`.
 # 2. Merging is the same slice on the left of the equals sign.
-# 3. `torch.stack([torch.stack([x[..., i::r, j::r] for j in range(r)]) for i in range(r)])`
+# 3. `rows = [x[..., i::r, :] for i in range(r)]`; then the same for the columns.
 
 
 # %% exercise="12.1" role="gap"

@@ -109,7 +109,7 @@ plots.curves(
 # %% [markdown] exercise="13.1" role="hints"
 # 1. Nothing about the labels changes.
 # 2. One minus sign in front of the logits of one term.
-# 3. `return F.cross_entropy(-r, labels, ignore_index=255)`
+# 3. `F.cross_entropy` has an argument `ignore_index`.
 
 
 # %% exercise="13.1" role="gap"
@@ -269,7 +269,7 @@ plots.curves(
 # %% [markdown] exercise="13.2" role="hints"
 # 1. `torch.sigmoid` is stable for any number; a quotient of exponentials is not.
 # 2. The mask comes from `o`, it multiplies `r`, and the product is subtracted.
-# 3. `return o - attention_mask(o, stretched) * r`
+# 3. `mask = attention_mask(o, stretched)`
 
 
 # %% exercise="13.2" role="gap"
