@@ -264,8 +264,9 @@ plots.compare(
 # meet it separately. The difference is below 0.0001. The map has all 65 × 65 pixels.
 
 # %% [markdown] exercise="10.1" role="think"
-# **Think.** What does a 3 × 3 kernel at rate 36 compute on a map of 33 × 33? And why does DeepLab v3
-# add the average of the whole image to its pyramid of rates?
+# **Think.** What does a 3 × 3 kernel at rate 36 compute on a map of 33 × 33? DeepLab v3 runs
+# convolutions of several rates side by side over one map (*ASPP*, Lab 11), and adds the average of
+# the whole image to them. Why?
 #
 # ### BEGIN SOLUTION
 # Eight of its nine weights always lie outside, on zeros: it is a 1 × 1 convolution. Large rates thus

@@ -213,8 +213,7 @@ plots.compare_values(
 # \text{up}(f_3(\text{pool}_3 x)),\; \text{up}(f_6(\text{pool}_6 x)) \,\big] .$$
 #
 # The level with one bin gives every pixel the same numbers: a summary of the whole scene. The other
-# levels say roughly where in the image things are. ASPP (DeepLab) looks with holes instead; it never
-# sees further than its largest rate. [Zhao et al. 2017, §3.2 and Figure 3c]
+# levels say roughly where in the image things are. [Zhao et al. 2017, §3.2 and Figure 3c]
 
 # %% exercise="11.2" role="look"
 plots.show_images(
@@ -401,6 +400,14 @@ plots.compare(
 # variance zero, nothing to learn from. PyTorch refuses. The paper synchronises the statistics over
 # 16 images.
 # ### END SOLUTION
+
+# %% [markdown]
+# ### The other pyramid
+#
+# ASPP, *atrous spatial pyramid pooling* (DeepLab v2 and v3), runs parallel 3 × 3 convolutions of
+# several rates (6, 12, 18 in v3, beside a 1 × 1) over the same map and concatenates them (v2 adds
+# their scores). A rate reaches only as far as its taps; v3 therefore adds the average of the whole
+# image. [Chen et al. 2017, §3.3]
 
 # %% [markdown]
 # ---

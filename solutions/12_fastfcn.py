@@ -940,13 +940,15 @@ plots.compare_values(
 
 # %% [markdown] exercise="12.5" role="think" points=10
 # **Think (10 points).** The table above gives 3.05 for EncNet on ResNet-101 and 1.29 for DeepLabV3
-# on ResNet-50. Explain the gap with what you counted: which part of the network does JPU make
-# cheaper, and which part stays as it was? Two to four sentences.
+# on ResNet-50. (Behind JPU, EncNet's head is mostly 1 × 1 convolutions; DeepLabV3's is ASPP, with
+# three 3 × 3 convolutions over 2048 maps.) Explain the gap with what you counted: which part of the
+# network does JPU make cheaper, and which part stays as it was? Two to four sentences.
 #
 # ### BEGIN SOLUTION
 # JPU replaces the dilated stages 3 and 4 of the backbone. ResNet-101 has 23 blocks in stage 3 and
 # ResNet-50 has six, so there is less to save in the latter. The head runs on the same map at 1/8 in
-# both cases: EncNet's is a cheap 1 × 1 with an encoding, DeepLabV3's ASPP has three 3 × 3
+# both cases: EncNet's is a cheap 1 × 1 with an encoding (in the authors' release the dilated EncNet
+# begins with a 3 × 3 instead, which adds to its gain), DeepLabV3's ASPP has three 3 × 3
 # convolutions over 2048 maps, which cost as much as before and dilute the saving. Full marks: the
 # depth of the backbone, the unchanged head, and that its cost is in both sides of the fraction.
 # ### END SOLUTION
