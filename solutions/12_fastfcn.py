@@ -391,12 +391,13 @@ plots.compare(
 # numbers; the largest difference stays below 0.0001.
 
 # %% [markdown] exercise="12.2" role="think"
-# **Think.** Two dilated convolutions of the same rate follow each other. How often must you split
-# and merge?
+# **Think.** Two dilated convolutions of the same rate follow each other, and the rate divides both
+# sides. How often must you split and merge?
 #
 # ### BEGIN SOLUTION
 # Once: the merge of the first and the split of the second cancel. That is what the paper uses: all
-# dilated layers of a stage can run between one split and one merge.
+# dilated layers of a stage can run between one split and one merge. Where the rate does not divide
+# the sides, the continued rows and columns must be set to 0 again in between.
 # ### END SOLUTION
 
 # %% [markdown]
