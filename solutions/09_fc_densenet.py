@@ -327,7 +327,8 @@ plots.bars(
 # - `TransitionUp.forward(new_maps, skip)`: `(B, c, h, w)` and `(B, s, H, W)` → `(B, c + s, H, W)`:
 #   upsampled maps **first**, cropped to the skip's centre; an odd surplus leaves one more row at the
 #   bottom and one more column on the right to be cut.
-# - A skip larger than the upsampled maps raises `ValueError`.
+# - A skip larger than the upsampled maps raises `ValueError`. `torchvision.transforms` is not allowed
+#   here.
 
 # %% [markdown] exercise="9.2" role="hints"
 # 1. Down: which operation should see all pixels, and which throws most away?

@@ -99,9 +99,10 @@ plots.show_images(
 # %% [markdown] exercise="10.1" role="contract" title="Atrous convolution" minutes=20
 # - `atrous_kernel(weight, rate)`: `(..., kh, kw)` → the same weights with their holes, nothing around.
 # - `atrous_conv(x, weight, rate)`: `(B, C, H, W)` and `(K, C, kh, kw)`, odd sides → `(B, K, H, W)`:
-#   zeros around the image keep its size, as in torch the kernel is not flipped.
+#   zeros around the image keep its size, as in torch the kernel is not flipped. The dtype of the
+#   input is kept.
 # - `rate` below 1 raises `ValueError` in both.
-# - Convolution and unfold of torch are not allowed here.
+# - Not allowed here: `conv2d`, `conv_transpose2d` and `unfold` of torch, and `nn.Conv2d`.
 
 # %% [markdown] exercise="10.1" role="hints"
 # 1. One weight sees the whole image, shifted. Nine shifted images, weighted, make the sum.
@@ -259,12 +260,14 @@ plots.compare(
 )
 
 # %% [markdown] exercise="10.1" role="see"
-# Every thin line appears twice, once dark and once bright, 8 pixels apart: the two columns of weights
-# meet it separately. The difference is below 0.0001. The map has all 65 × 65 pixels.
+# Every steep line appears twice, once bright and once dark, 8 pixels apart: the two columns of weights
+# meet it separately. The flat line nearly cancels. The stripes at the left and right rim are the
+# zeros around the image. The difference is below 0.0001. The map has all 65 × 65 pixels.
 
 # %% [markdown] exercise="10.1" role="think"
-# **Think.** What does a 3 × 3 kernel at rate 36 compute on a map of 33 × 33? And why does DeepLab v3
-# add the average of the whole image to its pyramid of rates?
+# **Think.** What does a 3 × 3 kernel at rate 36 compute on a map of 33 × 33? DeepLab v3 runs
+# convolutions of several rates side by side over one map (*ASPP*, Lab 11), and adds the average of
+# the whole image to them. Why?
 #
 # ### BEGIN SOLUTION
 # Eight of its nine weights always lie outside, on zeros: it is a 1 × 1 convolution. Large rates thus
@@ -385,21 +388,24 @@ published["3 × 3, rate 12"] = (3, 12)
 plots.compare_values(
     yours=lambda: [8 * receptive_field([(k, 1, r)])[0] + 24 for k, r in published.values()],
     expected=[224, 128, 224, 224],
-    title="Field of view of the four first heads that the paper tries: " + ", ".join(published),
+    title="Field of view, as the paper counts it, of its four first heads: " + ", ".join(published),
     xlabel="head",
     ylabel="pixels",
     exercise="10.2",
 )
 
 # %% [markdown] exercise="10.2" role="see"
-# Three of the four heads see 224 pixels: 7 × 7 at rate 4, 4 × 4 at rate 8 and 3 × 3 at rate 12. The
-# last one, *LargeFOV*, has 20.5 million parameters, the first 134.3 million, and after the random
-# field both reach 67.64 on the validation images [Chen et al. 2015, Table 2].
+# Three of the four heads have a field of 224 pixels: 7 × 7 at rate 4, 4 × 4 at rate 8 and 3 × 3 at
+# rate 12. The paper counts the head alone, on cells 8 pixels apart and 32 wide: 8 (k − 1) r + 32. By
+# your function the whole released net sees 435 pixels; ask it. The last head, *LargeFOV*, makes a net
+# of 20.5 million parameters, the first one of 134.3 million, and after the random field both reach
+# 67.64 on the validation images [Chen et al. 2015, Table 2].
 
 # %% [markdown] exercise="10.2" role="think" points=10
-# **Think (10 points).** The 4 × 4 head at rate 4 sees 128 pixels and reaches 63.74, at rate 8 it sees
-# 224 and reaches 67.14, with the same weights to learn. Would rate 32 be better still? Argue with both
-# sides of the balance, and name one measurement that would decide. Three to five sentences.
+# **Think (10 points).** By the paper's count the 4 × 4 head at rate 4 has a field of 128 pixels and
+# reaches 63.74, at rate 8 one of 224 and reaches 67.14, with the same weights to learn. Would rate 32
+# be better still? Argue with both sides of the balance, and name one measurement that would decide.
+# Three to five sentences.
 #
 # ### BEGIN SOLUTION
 # The gain from rate 4 to 8 comes from context, since number and cost of the weights are equal. At rate
@@ -859,6 +865,7 @@ plots.curves(
 # %% [markdown] exercise="10.5" role="contract" title="One round, and ten" minutes=25
 # - `mean_field_step(Q, unary, kernels, w)`: beliefs `(N, K)`, energies −log P `(N, K)`, kernels
 #   `(M, N, N)` with zero diagonals, M weights → new beliefs `(N, K)`; rows sum to 1; `Q` stays.
+#   Another number of weights than kernels raises `ValueError`.
 # - `dense_crf(unary, kernels, w, iterations)`: starts from the network's beliefs; every round uses the
 #   **network's** energies.
 # - As the equation has it: raw kernels, without the pixel itself. `course.crf` is not allowed.

@@ -100,7 +100,8 @@ plots.table(
 
 # %% [markdown] exercise="12.1" role="contract" title="Split and merge" minutes=15
 # - `split_grids(x, r)`: `x` is `(B, C, H, W)`, H and W multiples of `r`; the result is
-#   `(r, r, B, C, H/r, W/r)`, where `[i, j]` starts at row `i` and column `j`.
+#   `(r, r, B, C, H/r, W/r)`, where `[i, j]` starts at row `i` and column `j`. The dtype of the input
+#   is kept.
 # - `merge_grids(parts)`: the inverse.
 # - A side that is no multiple of `r` raises `ValueError`.
 # - `pixel_shuffle` and `pixel_unshuffle` are not allowed here.
@@ -108,7 +109,7 @@ plots.table(
 # %% [markdown] exercise="12.1" role="hints"
 # 1. A slice can have a step: `x[..., i::r, j::r]`.
 # 2. Merging is the same slice on the left of the equals sign.
-# 3. `torch.stack([torch.stack([x[..., i::r, j::r] for j in range(r)]) for i in range(r)])`
+# 3. `rows = [x[..., i::r, :] for i in range(r)]`; then the same for the columns.
 
 
 # %% exercise="12.1" role="gap"
@@ -390,12 +391,13 @@ plots.compare(
 # numbers; the largest difference stays below 0.0001.
 
 # %% [markdown] exercise="12.2" role="think"
-# **Think.** Two dilated convolutions of the same rate follow each other. How often must you split
-# and merge?
+# **Think.** Two dilated convolutions of the same rate follow each other, and the rate divides both
+# sides. How often must you split and merge?
 #
 # ### BEGIN SOLUTION
 # Once: the merge of the first and the split of the second cancel. That is what the paper uses: all
-# dilated layers of a stage can run between one split and one merge.
+# dilated layers of a stage can run between one split and one merge. Where the rate does not divide
+# the sides, the continued rows and columns must be set to 0 again in between.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -669,7 +671,7 @@ plots.bars(
 #   2; pooling is free and halves once more, rounding up) and four stages. `maps` of stage $i$ is
 #   `width * 2**i`; strides are 1, 2, 2, 2, but never beyond `output_stride` (8, 16 or 32).
 # - Multiply-accumulates, not twice their number; no batch norm, no bias.
-# - `course.geometry` is not allowed here.
+# - `course.geometry` and `torch.utils.flop_counter` are not allowed here.
 
 # %% [markdown] exercise="12.4" role="hints"
 # 1. Write down the four convolutions of the first block with the side on which each *ends*.
@@ -829,7 +831,7 @@ plots.table(
 #   are halves, rounded up.
 # - `speed_up(layers, side)`: the pair (backbones, features at 1/8) for `width` 64: $c_3$, $c_4$, $c_5$
 #   have 512, 1024, 2048 channels, JPU has 512 maps, and $c_3$ has the side `ceil(side / 8)`.
-# - Interpolation is free. `course.geometry` is not allowed here.
+# - Interpolation is free. `course.geometry` and `torch.utils.flop_counter` are not allowed here.
 
 # %% [markdown] exercise="12.5" role="hints"
 # 1. The three first convolutions run on three different sides, the branches on the largest.
@@ -939,13 +941,15 @@ plots.compare_values(
 
 # %% [markdown] exercise="12.5" role="think" points=10
 # **Think (10 points).** The table above gives 3.05 for EncNet on ResNet-101 and 1.29 for DeepLabV3
-# on ResNet-50. Explain the gap with what you counted: which part of the network does JPU make
-# cheaper, and which part stays as it was? Two to four sentences.
+# on ResNet-50. (Behind JPU, EncNet's head is mostly 1 × 1 convolutions; DeepLabV3's is ASPP, with
+# three 3 × 3 convolutions over 2048 maps.) Explain the gap with what you counted: which part of the
+# network does JPU make cheaper, and which part stays as it was? Two to four sentences.
 #
 # ### BEGIN SOLUTION
 # JPU replaces the dilated stages 3 and 4 of the backbone. ResNet-101 has 23 blocks in stage 3 and
 # ResNet-50 has six, so there is less to save in the latter. The head runs on the same map at 1/8 in
-# both cases: EncNet's is a cheap 1 × 1 with an encoding, DeepLabV3's ASPP has three 3 × 3
+# both cases: EncNet's is a cheap 1 × 1 with an encoding (in the authors' release the dilated EncNet
+# begins with a 3 × 3 instead, which adds to its gain), DeepLabV3's ASPP has three 3 × 3
 # convolutions over 2048 maps, which cost as much as before and dilute the saving. Full marks: the
 # depth of the backbone, the unchanged head, and that its cost is in both sides of the fraction.
 # ### END SOLUTION

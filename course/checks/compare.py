@@ -60,6 +60,9 @@ def difference(
     summary = _differs(actual, expected, tolerance, dtype, "")
     if summary is None:
         return None
+    if dtype and _differs(actual, expected, tolerance, False, "") is None:
+        mistake = "Right values; only the dtype is another."
+        return Difference(summary, _plain(expected), _plain(actual), mistake)
     mistake = ""
     for message, wrong in (mistakes or {}).items():
         if _differs(actual, wrong, tolerance, False, "") is None:

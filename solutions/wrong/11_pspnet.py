@@ -426,6 +426,18 @@ def context_probe(net, a, b, box):
     return float(different[y0:y1, x0:x1].sum()) / different.numel()
 
 
+# %% exercise="11.4" name="x before y in the labels" caught="visible" hint="Rows are y"
+# The box is written x first, so the labels are cut x first.
+def context_probe(net, a, b, box):
+    x0, y0, x1, y1 = box
+    if not a[..., y0:y1, x0:x1].numel() or not torch.equal(
+        a[..., y0:y1, x0:x1], b[..., y0:y1, x0:x1]
+    ):
+        raise ValueError("the images must agree in the box")
+    labels = net(torch.stack([a, b])).argmax(1)[:, x0:x1, y0:y1]
+    return float((labels[0] != labels[1]).float().mean())
+
+
 # %% exercise="11.4" name="two calls" caught="visible" hint="call once"
 # One image after the other.
 def context_probe(net, a, b, box):

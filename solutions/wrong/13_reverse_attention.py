@@ -425,6 +425,19 @@ def claim_card(a, b, effect):
     return {"mean": mean, "low": low, "high": high, "word": verdict(low, high, effect)}
 
 
+# %% exercise="13.5" name="the upper end decides" caught="visible" hint="all of the interval must lie"
+# The effect is possible, so it is taken for shown.
+def verdict(low, high, effect):
+    if not low <= high or math.isnan(effect):
+        raise ValueError("no interval")
+    return "reproduced" if high >= effect else "not reproduced"
+
+
+def claim_card(a, b, effect):
+    mean, low, high = paired_gain(a, b)
+    return {"mean": mean, "low": low, "high": high, "word": verdict(low, high, effect)}
+
+
 # %% exercise="13.5" name="strictly above" caught="visible" hint="low = effect is enough"
 # > for ≥.
 def verdict(low, high, effect):

@@ -93,6 +93,17 @@ def test_dtype_counts_only_on_request():
     assert "expected dtype torch.float32, got torch.float64" in result.detail
 
 
+@pytest.mark.parametrize("expected", [torch.ones(2, 3), [torch.ones(2, 3), torch.ones(2)]])
+def test_a_dtype_alone_is_no_other_mistake(expected):
+    actual = [x.double() for x in expected] if isinstance(expected, list) else expected.double()
+    found = difference(actual, expected, dtype=True, mistakes={"all ones": expected})
+    assert found is not None
+    assert found.mistake == "Right values; only the dtype is another."
+    wrong = difference(torch.eye(2, 3).double(), torch.eye(3, 2).T * 2, dtype=True)
+    assert wrong is not None
+    assert "0.5 times the expected" in wrong.mistake
+
+
 class Friend:
     """Claims to equal everything."""
 
