@@ -25,7 +25,6 @@ from torch.nn import functional as F
 
 from course.models.aspp import ASPP, ASPPv3
 from course.models.layers import (
-    Weights,
     check_images,
     check_positive,
     he_init,
@@ -33,6 +32,7 @@ from course.models.layers import (
     upsample_aligned,
     use_channels_last,
 )
+from course.models.pretrained import Weights
 from course.models.resnet import RESNET101, ResNet
 from course.models.vgg import load_vgg16, vgg_stages
 from course.modes import evaluation_mode

@@ -27,13 +27,13 @@ from torch.nn import functional as F
 from course.models.aspp import ASPPv3
 from course.models.encnet import EncodingHead, WithContext
 from course.models.layers import (
-    Weights,
     check_images,
     check_positive,
     conv_bn_relu,
     upsample_aligned,
     use_channels_last,
 )
+from course.models.pretrained import Weights
 from course.models.pspnet import PyramidPooling, WithAuxiliary, scoring_head
 from course.models.resnet import RESNET50, ResNet
 

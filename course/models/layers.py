@@ -1,24 +1,25 @@
-"""Pieces that several papers share: the door check, initialisation, alignment, pretrained weights.
+"""Pieces that several papers share: checks at the door, initialisation, blocks, alignment.
 
 The one idea here is *where a feature sits*. In a network whose layers have odd kernels `k`, padding
 `k // 2` (times the dilation) and total stride `s`, feature `i` is centred on input pixel `s * i`
-exactly, so `ceil(H / s)` features span the pixels `0 ... s * (ceil(H / s) - 1)`. DeepLab, PSPNet
-and FastFCN choose sizes `s * k + 1` (321, 473, 513) because there the last feature sits on the last
-pixel, and bilinear interpolation with aligned corners puts every logit back where it came from.
+exactly, so `ceil(H / s)` features span the pixels `0 ... s * (ceil(H / s) - 1)`. DeepLab and PSPNet
+choose sizes `s * k + 1` (321, 513; 473, 713) because there the last feature sits on the last pixel,
+and bilinear interpolation with aligned corners puts every logit back where it came from.
 
 References: He et al. 2015, arXiv:1502.01852 (initialisation); Chen et al. 2015, arXiv:1412.7062,
 and Zhao et al. 2017, arXiv:1612.01105 (sizes 8 k + 1).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Weights = str | Mapping[str, Tensor] | Any  # name, state dict, or a torchvision weights member
+from course.models.pretrained import Weights as Weights
+from course.models.pretrained import pretrained_state as pretrained_state
+
 Level = tuple[str, int, int, int]  # name, kernel, stride, padding of one layer
 
 
@@ -182,26 +183,3 @@ def upsample_aligned(logits: Tensor, size: Sequence[int], stride: int = 8) -> Te
     aligned = ((rows - 1) * stride + 1, (columns - 1) * stride + 1)
     full = F.interpolate(logits, size=aligned, mode="bilinear", align_corners=True)
     return full[..., :height, :width]  # (B, K, H, W)
-
-
-def pretrained_state(architecture: str, weights: Weights) -> Mapping[str, Tensor]:
-    """Return the torchvision state dict that `weights` stands for.
-
-    `weights` is a state dict (used as it is), the name of a torchvision weights entry such as
-    `"IMAGENET1K_V1"` or `"DEFAULT"`, or a member of its enumeration; the last two download on first
-    use. Such weights expect images normalised with torchvision's ImageNet mean and deviation.
-    Raises ValueError for an unknown name.
-
-    >>> list(pretrained_state("resnet50", {"conv1.weight": torch.zeros(1)}))
-    ['conv1.weight']
-    """
-    if isinstance(weights, Mapping):
-        return weights
-    from torchvision.models import get_model_weights  # slow import, only for pretrained weights
-
-    members = get_model_weights(architecture).__members__
-    if isinstance(weights, str):
-        if weights not in members:
-            raise ValueError(f"{architecture} has weights {list(members)}, got {weights!r}")
-        weights = members[weights]
-    return weights.get_state_dict(progress=True, check_hash=True)

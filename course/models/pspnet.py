@@ -25,7 +25,6 @@ from torch.nn import functional as F
 
 from course.losses import cross_entropy
 from course.models.layers import (
-    Weights,
     check_images,
     check_pooled_batch,
     check_positive,
@@ -33,6 +32,7 @@ from course.models.layers import (
     upsample_aligned,
     use_channels_last,
 )
+from course.models.pretrained import Weights
 from course.models.resnet import RESNET50, RESNET101, ResNet, Stem
 
 

@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.models.layers import (
-    Weights,
     check_images,
     check_positive,
     conv_bn_relu,
-    pretrained_state,
     use_channels_last,
 )
+from course.models.pretrained import Weights, load_fitting, pretrained_state
 
 RESNET50 = (3, 4, 6, 3)
 RESNET101 = (3, 4, 23, 3)
@@ -149,13 +148,18 @@ class ResNet(nn.Module):
             self._load(tuple(layers), stem, weights)
 
     def _load(self, layers: tuple[int, ...], stem: str, weights: Weights) -> None:
-        if layers not in _ARCHITECTURES or stem == "deep" or self.channels[0] != 256:
+        width = self.channels[0] // 4
+        published = layers in _ARCHITECTURES and stem == "7x7" and width == 64
+        if not published or self.in_channels != 3:
             raise ValueError(
-                "pretrained weights need layers of ResNet-50, 101 or 152, width=64 and the 7x7 "
-                f"stem, got layers={layers}, width={self.channels[0] // 4} and stem={stem!r}"
+                "pretrained weights need layers of ResNet-50, 101 or 152, width=64, the 7x7 stem "
+                f"and in_channels=3, got layers={layers}, width={width}, stem={stem!r} and "
+                f"in_channels={self.in_channels}"
             )
-        state = pretrained_state(_ARCHITECTURES[layers], weights)
-        self.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+        architecture = _ARCHITECTURES[layers]
+        state = pretrained_state(architecture, weights)
+        own = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        load_fitting(self, own, architecture)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         check_images(images, self.in_channels, "ResNet")

@@ -27,12 +27,12 @@ from torch.nn import functional as F
 from course.losses import cross_entropy
 from course.models.aspp import ASPP
 from course.models.layers import (
-    Weights,
     check_images,
     check_positive,
     upsample_aligned,
     use_channels_last,
 )
+from course.models.pretrained import Weights
 from course.models.resnet import RESNET101, ResNet
 
 Mask = Literal["normalised", "simple"]

@@ -465,8 +465,10 @@ NOT_CALLED = {
     "models.deeplab.atrous_vgg16": "builds a network",
     "models.layers.he_init": "draws random weights where they are",
     "models.layers.use_channels_last": "changes no value",
-    "models.layers.pretrained_state": "returns the state dict that it is given",
+    "models.pretrained.load_fitting": "copies what it is given",
+    "models.pretrained.pretrained_state": "returns the state dict that it is given",
     "models.vgg.load_vgg16": "copies pretrained weights of the full size",
+    "models.vgg.load_vgg16_classifier": "copies what it is given",
 }
 
 NO_TENSOR = {

@@ -68,25 +68,3 @@ def test_he_init_keeps_the_variance(transposed):
     layers.he_init(layer)
     y = layer(torch.randn(4, 64, 40, 40))[..., 4:-4, 4:-4]
     assert y.var().item() == pytest.approx(2, rel=0.1)
-
-
-def test_pretrained_state_names_what_exists():
-    pytest.importorskip("torchvision")
-    with pytest.raises(ValueError, match=r"resnet50 has weights \['IMAGENET1K_V1'.*got 'best'"):
-        layers.pretrained_state("resnet50", "best")
-
-
-def test_pretrained_state_takes_members(monkeypatch):
-    models = pytest.importorskip("torchvision.models")
-    asked = []
-
-    def get(self, **options):
-        asked.append((self, options))
-        return {"a": torch.ones(1)}
-
-    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", get)
-    member = models.VGG16_Weights.IMAGENET1K_V1
-    assert layers.pretrained_state("vgg16", "IMAGENET1K_V1") == {"a": torch.ones(1)}
-    layers.pretrained_state("vgg16", member)
-    assert [who for who, _ in asked] == [member, member]
-    assert all(options["check_hash"] for _, options in asked)

@@ -110,6 +110,13 @@ def test_pretrained_weights_load_from_a_state_dict():
         assert torch.equal(value, state[name]), name
 
 
+def test_weights_of_another_depth_are_refused():
+    with torch.device("meta"):
+        state = ResNet(RESNET50).state_dict()
+        with pytest.raises(ValueError, match=r"do not fit resnet101: \d+ missing \(layer3\.6\."):
+            ResNet(RESNET101, weights=state)
+
+
 @pytest.mark.slow
 def test_compiles_without_graph_breaks():
     check_compiles(ResNet((1, 1, 1, 1), width=4, output_stride=8), torch.rand(1, 3, 33, 41))
@@ -123,9 +130,10 @@ def test_compiles_without_graph_breaks():
         ({"first_block": "next"}, "got '7x7' and 'next'"),
         ({"layers": (1, 2, 3)}, r"four block counts of at least 1, got \(1, 2, 3\)"),
         ({"width": 0}, "width must be at least 1"),
-        ({"width": 8, "weights": {}}, "width=64 and the 7x7 stem, got .*width=8"),
+        ({"width": 8, "weights": {}}, "width=64, the 7x7 stem and in_channels=3, got .*width=8"),
         ({"stem": "deep", "weights": {}}, "stem='deep'"),
         ({"layers": (1, 1, 1, 1), "weights": {}}, "layers of ResNet-50, 101 or 152"),
+        ({"in_channels": 1, "weights": {}}, "in_channels=3, got .*in_channels=1"),
     ],
 )
 def test_bad_options(options, message):
