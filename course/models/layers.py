@@ -177,8 +177,9 @@ def upsample_aligned(logits: Tensor, size: Sequence[int], stride: int = 8) -> Te
             f"logits at stride {stride} of a {height} x {width} image are {expected[0]} x "
             f"{expected[1]}, got {logits.shape[-2]} x {logits.shape[-1]}"
         )
-    if (height - 1) % stride or (width - 1) % stride:  # repeat the last row and column once
-        logits = F.pad(logits, (0, 1, 0, 1), mode="replicate")
+    # Repeat the last row and column even where they are cropped off again: a branch on the size
+    # would tie an exported graph to sizes of one kind.
+    logits = F.pad(logits, (0, 1, 0, 1), mode="replicate")
     rows, columns = logits.shape[-2:]
     aligned = ((rows - 1) * stride + 1, (columns - 1) * stride + 1)
     full = F.interpolate(logits, size=aligned, mode="bilinear", align_corners=True)

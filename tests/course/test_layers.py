@@ -34,6 +34,21 @@ def test_upsampling_has_the_right_gradient():
     assert torch.autograd.gradcheck(lambda x: layers.upsample_aligned(x, (11, 7), 4), logits)
 
 
+def test_an_exported_upsampling_takes_every_size():
+    class Net(torch.nn.Module):
+        def forward(self, logits, images):
+            return layers.upsample_aligned(logits, images.shape[-2:])
+
+    def example(height, width):
+        return torch.rand(2, 3, -(-height // 8), -(-width // 8)), torch.rand(2, 3, height, width)
+
+    sizes = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(Net(), example(41, 50), dynamic_shapes=(sizes, sizes)).module()
+    for size in ((41, 50), (66, 83), (33, 57)):  # the last row on the last pixel, and before it
+        inputs = example(*size)
+        torch.testing.assert_close(program(*inputs), Net()(*inputs))
+
+
 def test_upsampling_refuses_other_sizes():
     with pytest.raises(ValueError, match="33 x 34 image are 5 x 5, got 5 x 4"):
         layers.upsample_aligned(torch.zeros(1, 1, 5, 4), (33, 34))
