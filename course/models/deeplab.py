@@ -101,14 +101,16 @@ class DeepLabLargeFOV(nn.Module):
         weights: Weights | None = None,
     ) -> None:
         super().__init__()
+        hidden = scaled(1024, width) if hidden is None else hidden
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
+        check_positive(kernel=kernel, rate=rate, hidden=hidden)
         if (kernel - 1) * rate % 2:
             raise ValueError(
                 f"(kernel - 1) * rate must be even to pad both sides alike, got {kernel}, {rate}"
             )
         self.in_channels = in_channels
         self.backbone = atrous_vgg16(in_channels, width=width, weights=weights)
-        maps, hidden = scaled(512, width), hidden or scaled(1024, width)
+        maps = scaled(512, width)
         self.head = nn.Sequential(
             nn.AvgPool2d(3, stride=1, padding=1),  # pool5a of the released net
             nn.Conv2d(maps, hidden, kernel, padding=(kernel - 1) * rate // 2, dilation=rate),
@@ -125,7 +127,9 @@ class DeepLabLargeFOV(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
-        check_images(images, self.in_channels, "DeepLabLargeFOV")
+        check_images(
+            images, self.in_channels, "DeepLabLargeFOV", like=next(self.parameters(), None)
+        )
         return self.classifier(self.head(self.backbone(images)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -138,7 +142,8 @@ class DeepLabV2(nn.Module):
     `backbone` is `"resnet101"` (published best; all blocks of a dilated stage at its rate, see
     `course.models.resnet`) or `"vgg16"`; `rates=(12,)` gives the LargeFOV variant. `width` scales
     all maps, `layers` the blocks of the ResNet. `scores` returns the logits at stride 8. `weights=`
-    loads torchvision's ImageNet weights into the backbone.
+    loads torchvision's ImageNet weights into the backbone. To train the ResNet on a single image it
+    must have more than 8 pixels in height or width.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in DeepLabV2().parameters())
@@ -183,7 +188,7 @@ class DeepLabV2(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
-        check_images(images, self.in_channels, "DeepLabV2")
+        check_images(images, self.in_channels, "DeepLabV2", like=next(self.parameters(), None))
         features = self.backbone(images)
         if isinstance(features, tuple):
             features = features[-1]  # c5, (B, 2048, H/8, W/8)

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from course.models.aspp import ASPPv3
 from course.models.encnet import EncodingHead, WithContext
 from course.models.layers import (
+    check_counts,
     check_images,
+    check_normalised,
     check_positive,
     conv_bn_relu,
     upsample_aligned,
@@ -60,7 +62,9 @@ class JPU(nn.Module):
         rates: Sequence[int] = (1, 2, 4, 8),
     ) -> None:
         super().__init__()
-        check_positive(width=width, in_channels=min(in_channels), rates=min(rates))
+        check_positive(width=width)
+        check_counts(3, in_channels=in_channels)
+        check_counts(rates=rates)
         c3, c4, c5 = in_channels
         self.conv3 = conv_bn_relu(c3, width, 3)
         self.conv4 = conv_bn_relu(c4, width, 3)
@@ -75,6 +79,7 @@ class JPU(nn.Module):
                 "JPU expects c4 and c5 of half the size before, rounded up: "
                 f"{halves[:-1]} after c3 {sizes[0]}, got {sizes[1:]}"
             )
+        check_normalised(self.conv5[1], c5.shape[0] * c5.shape[-2] * c5.shape[-1], "JPU: c5")
 
         def up(x: Tensor) -> Tensor:
             return F.interpolate(x, size=sizes[0], mode="bilinear", align_corners=True)
@@ -137,7 +142,7 @@ class FastFCN(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor | WithAuxiliary | WithContext:
-        check_images(images, self.in_channels, "FastFCN")
+        check_images(images, self.in_channels, "FastFCN", like=next(self.parameters(), None))
         size = images.shape[-2:]
         _, c3, c4, c5 = self.backbone(images)  # strides 8, 16, 32
         features = self.jpu(c3, c4, c5)  # (B, 2048, H/8, W/8)

@@ -11,7 +11,8 @@ and Zhao et al. 2017, arXiv:1612.01105 (sizes 8 k + 1).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +24,25 @@ from course.models.pretrained import pretrained_state as pretrained_state
 Level = tuple[str, int, int, int]  # name, kernel, stride, padding of one layer
 
 
-def check_images(images: Tensor, channels: int, network: str) -> None:
+def check_images(
+    images: Tensor, channels: int, network: str, *, like: Tensor | None = None
+) -> None:
     """Accept float images (B, `channels`, H, W) without empty axes; refuse everything else.
 
-    Raises TypeError for integer images and ValueError for wrong axes, each with the cure.
+    `like` is a weight of the network: with it, images on another device or (outside autocast) of
+    another precision are refused too. Raises TypeError for what is no tensor, integer images and
+    another precision, ValueError for wrong axes and another device, each with the cure.
 
     >>> check_images(Tensor(3, 8, 8), 3, "SegNet")
     Traceback (most recent call last):
     ...
     ValueError: SegNet expects images (B, 3, H, W), got shape (3, 8, 8): ...add...images[None]
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"{network} expects a torch.Tensor of images (B, {channels}, H, W), got "
+            f"{type(images).__name__}: convert with torch.as_tensor(images)"
+        )
     shape = tuple(images.shape)
     if not images.is_floating_point():
         raise TypeError(
@@ -46,6 +56,18 @@ def check_images(images: Tensor, channels: int, network: str) -> None:
         )
     if 0 in shape:
         raise ValueError(f"{network} got images without pixels, shape {shape}: no axis may be 0")
+    if like is None:
+        return
+    if images.device != like.device:
+        raise ValueError(
+            f"{network} has its weights on {like.device}, got images on {images.device}: "
+            "move one of them with .to(device)"
+        )
+    if images.dtype != like.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(
+            f"{network} has weights of {like.dtype}, got images of {images.dtype}: convert with "
+            f"images.to({like.dtype}), or run under torch.autocast for mixed precision"
+        )
 
 
 def check_levels(images: Tensor, levels: Sequence[Level], step: int, network: str) -> None:
@@ -73,18 +95,22 @@ def check_levels(images: Tensor, levels: Sequence[Level], step: int, network: st
             )
 
 
-def check_pooled_batch(features: Tensor, training: bool, network: str) -> None:
-    """Refuse to normalise one pooled value per channel: a batch of one image in training mode.
+def check_normalised(norm: nn.Module, values: int, features: str) -> None:
+    """Refuse to train batch normalisation on one value per channel.
 
-    >>> check_pooled_batch(Tensor(1, 8, 4, 4), True, "PSPNet")
+    `values` is the product B H W of what reaches `norm`. Frozen (evaluation mode) it normalises by
+    running statistics, and synchronised it sees the values of other devices: both pass.
+
+    >>> check_normalised(nn.BatchNorm2d(8).eval(), 1, "PSPNet: the image-level bin")
+    >>> check_normalised(nn.BatchNorm2d(8), 1, "PSPNet: the image-level bin")
     Traceback (most recent call last):
     ...
-    ValueError: PSPNet pools the whole image to one value, which ... at least 2 images...
+    ValueError: PSPNet: the image-level bin has one value per channel, which batch normalisation ...
     """
-    if training and features.shape[0] == 1:
+    if isinstance(norm, nn.BatchNorm2d) and norm.training and values == 1:
         raise ValueError(
-            f"{network} pools the whole image to one value, which batch normalisation cannot "
-            "normalise for a single image: train with at least 2 images, or call .eval()"
+            f"{features} has one value per channel, which batch normalisation cannot normalise in "
+            "training: train with at least 2 images, freeze the norms, or call .eval()"
         )
 
 
@@ -99,6 +125,25 @@ def check_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_counts(length: int | None = None, **options: Sequence[int]) -> None:
+    """Refuse options that are not one or more (or `length`) whole numbers of at least 1.
+
+    >>> check_counts(rates=(6, 12))
+    >>> check_counts(4, layers=(3, 4, 6))
+    Traceback (most recent call last):
+    ...
+    ValueError: layers must be 4 whole numbers of at least 1, got (3, 4, 6)
+    """
+    for name, given in options.items():
+        values = tuple(given) if isinstance(given, Iterable) else ()
+        whole = all(isinstance(value, Integral) and value >= 1 for value in values)
+        if not (values and whole and len(values) == (length or len(values))):
+            raise ValueError(
+                f"{name} must be {length or 'one or more'} whole numbers of at least 1, "
+                f"got {given!r}"
+            )
 
 
 def scaled(maps: int, width: int, base: int = 64) -> int:

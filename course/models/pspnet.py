@@ -25,8 +25,9 @@ from torch.nn import functional as F
 
 from course.losses import cross_entropy
 from course.models.layers import (
+    check_counts,
     check_images,
-    check_pooled_batch,
+    check_normalised,
     check_positive,
     conv_bn_relu,
     upsample_aligned,
@@ -47,7 +48,7 @@ class PyramidPooling(nn.Module):
     """Concatenate features with their averages over a pyramid: (B, C, H, W) to (B, 2 C, H, W).
 
     Every one of the `bins` levels gets C / len(bins) maps. Raises ValueError in training mode for a
-    batch of one image if one level pools to a single bin.
+    batch of one image if one level pools to a single bin and its norm is not frozen.
 
     >>> sum(p.numel() for p in PyramidPooling(2048).parameters())
     4198400
@@ -59,7 +60,8 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, bins=min(bins))
+        check_positive(in_channels=in_channels)
+        check_counts(bins=bins)
         if in_channels % len(bins):
             raise ValueError(
                 f"{len(bins)} pyramid levels cannot share {in_channels} channels equally"
@@ -69,10 +71,10 @@ class PyramidPooling(nn.Module):
         self.levels = nn.ModuleList(conv_bn_relu(in_channels, maps, 1) for _ in bins)
 
     def forward(self, x: Tensor) -> Tensor:
-        if 1 in self.bins:
-            check_pooled_batch(x, self.training, "PyramidPooling")
         stack = [x]
         for bins, level in zip(self.bins, self.levels):
+            norm = level[1]  # pyright: ignore[reportIndexIssue]
+            check_normalised(norm, x.shape[0] * bins**2, f"PyramidPooling: level {bins} x {bins}")
             pooled = level(F.adaptive_avg_pool2d(x, bins))  # (B, C / 4, bins, bins)
             stack.append(
                 F.interpolate(pooled, size=x.shape[-2:], mode="bilinear", align_corners=True)
@@ -84,9 +86,10 @@ class PSPNet(nn.Module):
     """Map images (B, C, H, W) of any size to logits (B, K, H, W); subclasses fix `layers`.
 
     `width` is the number of maps of the stem (64), all others scale with it. `auxiliary=True` adds
-    the auxiliary head: in training mode the network then returns `WithAuxiliary`, in
-    evaluation mode plain logits as ever. `weights=` loads torchvision's ImageNet weights, which
-    need `stem="7x7"`.
+    the auxiliary head: in training mode the network then returns `WithAuxiliary`, which is for
+    `auxiliary_loss`, in evaluation mode plain logits as ever. `weights=` loads torchvision's
+    ImageNet weights, which need `stem="7x7"`. Training takes at least 2 images or frozen norms: a
+    single one has one value per channel in the 1 x 1 bin.
 
     >>> net = PSPNet((1, 1, 1, 1), 3, width=8, auxiliary=True)
     >>> [logits.shape[1:] for logits in net(torch.zeros(2, 3, 41, 33))]
@@ -127,7 +130,7 @@ class PSPNet(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor | WithAuxiliary:
-        check_images(images, self.in_channels, "PSPNet")
+        check_images(images, self.in_channels, "PSPNet", like=next(self.parameters(), None))
         size = images.shape[-2:]
         _, _, c4, c5 = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
         logits = upsample_aligned(self.head(self.pyramid(c5)), size)

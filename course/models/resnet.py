@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.models.layers import (
+    check_counts,
     check_images,
+    check_normalised,
     check_positive,
     conv_bn_relu,
     use_channels_last,
@@ -80,7 +82,8 @@ class ResNet(nn.Module):
     module docstring holds, and `stem` chooses one 7 x 7 or three 3 x 3 convolutions (`"deep"`,
     PSPNet). Stage maps are 4, 8, 16 and 32 times `width`. Sizes follow ceil(H / stride).
     Parameter names are torchvision's, so `weights=` (see `pretrained_state`) loads its ImageNet
-    models. Raises ValueError for an unknown stride, stem, rule, or weights that do not fit.
+    models. Raises ValueError for an unknown stride, stem, rule, or weights that do not fit, and in
+    training mode for a single image of which one value per channel is left.
 
     >>> import torch
     >>> net = ResNet((1, 1, 1, 1), width=8, output_stride=8)
@@ -110,9 +113,8 @@ class ResNet(nn.Module):
                 "stem is '7x7' or 'deep' and first_block is 'previous' or 'stage', "
                 f"got {stem!r} and {first_block!r}"
             )
-        if len(layers) != 4 or min(layers) < 1:
-            raise ValueError(f"layers must be four block counts of at least 1, got {layers}")
-        self.in_channels = in_channels
+        check_counts(4, layers=layers)
+        self.in_channels, self.output_stride = in_channels, output_stride
         self.channels = tuple(width * 4 * 2**i for i in range(4))  # maps of the four stages
         if stem == "7x7":
             self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
@@ -162,7 +164,10 @@ class ResNet(nn.Module):
         load_fitting(self, own, architecture)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        check_images(images, self.in_channels, "ResNet")
+        check_images(images, self.in_channels, "ResNet", like=next(self.parameters(), None))
+        cells = [-(-n // self.output_stride) for n in images.shape[-2:]]
+        values = images.shape[0] * cells[0] * cells[1]
+        check_normalised(self.layer4[-1].bn3, values, "ResNet: its last stage")
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)  # (B, w, H/2, W/2)
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # (B, w, H/4, W/4)
         c2 = self.layer1(x)  # (B, 4w, H/4, W/4)

@@ -78,7 +78,8 @@ class ReverseAttentionNet(nn.Module):
 
     In training mode the result is `ReverseAttentionOutput(original, reverse, combined)`; give it to
     `reverse_attention_loss`. Branches are combined at stride 8 and upsampled afterwards. `width` is
-    the number of maps of the stem, `layers` the blocks of the ResNet, `rate` that of both heads.
+    the number of maps of the stem, `layers` the blocks of the ResNet, `rate` that of both heads. To
+    train on a single image it must have more than 8 pixels in height or width.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in ReverseAttentionNet().parameters())
@@ -121,7 +122,9 @@ class ReverseAttentionNet(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor | ReverseAttentionOutput:
-        check_images(images, self.in_channels, "ReverseAttentionNet")
+        check_images(
+            images, self.in_channels, "ReverseAttentionNet", like=next(self.parameters(), None)
+        )
         size = images.shape[-2:]
         features = self.backbone(images)[-1]  # (B, 2048, H/8, W/8)
         original, reverse = self.original(features), self.reverse(features)  # (B, K, H/8, W/8)

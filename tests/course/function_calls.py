@@ -338,12 +338,14 @@ CALLS = {
         lambda layer, x: fast_rcnn.truncated_svd(layer, 4)(x), net(nn.Linear(9, 7)),
         images(1, 1, 9)[0, 0],
     ),
-    "models.layers.check_images": lambda: given(layers.check_images, images(), 3, "Net"),
+    "models.layers.check_images": lambda: given(
+        layers.check_images, images(), 3, "Net", like=images()
+    ),
     "models.layers.check_levels": lambda: given(
         layers.check_levels, images(), [("conv1", 3, 1, 0)], 2, "Net"
     ),
-    "models.layers.check_pooled_batch": lambda: given(
-        layers.check_pooled_batch, images(), True, "Net"
+    "models.layers.check_normalised": lambda: given(
+        layers.check_normalised, nn.BatchNorm2d(3), 2, "Net: its features"
     ),
     "models.layers.upsample_aligned": lambda: given(
         layers.upsample_aligned, images(2, 3, 4), (22, 25)

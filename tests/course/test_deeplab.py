@@ -225,6 +225,12 @@ def test_bad_input():
         multi_scale_max(lambda x: x, torch.zeros(1, 1, 9, 9), scales=())
     with pytest.raises(ValueError, match="backbone must be 'resnet101' or 'vgg16', got 'vgg19'"):
         DeepLabV2(backbone="vgg19")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="layers must be 4 whole numbers of at least 1, got 50"):
+        small_v2(layers=50)
+    for options in ({"kernel": 0}, {"rate": -2}, {"hidden": -3}):
+        ((name, value),) = options.items()
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
+            DeepLabLargeFOV(width=1, **options)
     with pytest.raises(ValueError, match="must be even to pad both sides alike, got 4, 5"):
         DeepLabLargeFOV(width=1, kernel=4, rate=5)
     for net in (DeepLabLargeFOV(2, width=1), small_v2(width=1)):

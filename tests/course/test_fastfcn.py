@@ -4,6 +4,7 @@ from model_checks import (
     check_compiles,
     check_contract,
     check_gradients,
+    freeze_norms,
     meta_shape,
     overfit,
     parameters,
@@ -132,7 +133,21 @@ def test_compiles_without_graph_breaks(head):
     check_compiles(small(head=head), torch.rand(2, 3, 45, 34))
 
 
+def test_one_small_image_needs_frozen_norms_in_training():
+    net = small(head="fcn").train()
+    with pytest.raises(ValueError, match="ResNet: its last stage has one value per channel"):
+        net(torch.rand(1, 3, 32, 32))
+    freeze_norms(net.backbone)
+    with pytest.raises(ValueError, match="JPU: c5 has one value per channel"):
+        net(torch.rand(1, 3, 32, 32))
+    assert net(torch.rand(1, 3, 33, 32)).shape == (1, 3, 33, 32)
+
+
 def test_bad_input():
+    with pytest.raises(ValueError, match=r"in_channels must be 3 whole numbers .* got \(2, 4\)"):
+        JPU((2, 4))
+    with pytest.raises(ValueError, match=r"rates must be one or more whole numbers .* got \(\)"):
+        JPU(rates=())
     with pytest.raises(
         ValueError, match="head must be 'encnet', 'psp', 'aspp' or 'fcn', got 'enc'"
     ):

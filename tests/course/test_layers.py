@@ -1,5 +1,6 @@
 """The shared pieces of `course.models.layers`."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,6 +48,60 @@ def test_an_exported_upsampling_takes_every_size():
     for size in ((41, 50), (66, 83), (33, 57)):  # the last row on the last pixel, and before it
         inputs = example(*size)
         torch.testing.assert_close(program(*inputs), Net()(*inputs))
+
+
+class Scores(torch.nn.Module):
+    """A network that asks everything at the door."""
+
+    def __init__(self):
+        super().__init__()
+        self.score = torch.nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        layers.check_images(images, 3, "Scores", like=next(self.parameters(), None))
+        return self.score(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.zeros((1, 3, 4, 5), "f"), TypeError, r"got ndarray: convert with torch\.as_tensor"),
+        (torch.zeros(1, 3, 4, 5).byte(), TypeError, r"got torch\.uint8: .*/ 255"),
+        (
+            torch.zeros(1, 3, 4, 5).double(),
+            TypeError,
+            r"float32, got .*float64: .*to\(torch\.float32",
+        ),
+        (torch.zeros(1, 3, 4, 5, device="meta"), ValueError, "weights on cpu, got images on meta"),
+    ],
+)
+def test_images_must_fit_the_weights(images, error, message):
+    with pytest.raises(error, match=message):
+        Scores()(images)
+
+
+def test_the_door_is_open_to_autocast_to_compilers_and_to_replicas_without_parameters():
+    net, images = Scores(), torch.rand(2, 3, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = net(images.bfloat16())
+        compiled = torch.compile(net, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(images.bfloat16()), expected)
+    exported = torch.export.export(net, (images,)).module()
+    torch.testing.assert_close(exported(images), net(images))
+    layers.check_images(images.double(), 3, "Net", like=next(torch.nn.ReLU().parameters(), None))
+
+
+def test_norms_that_see_more_or_learn_nothing_are_left_alone():
+    norm = torch.nn.BatchNorm2d(3)
+    with pytest.raises(ValueError, match="Net: c5 has one value per channel"):
+        layers.check_normalised(norm, 1, "Net: c5")
+    layers.check_normalised(norm, 2, "Net: c5")
+    for other in (
+        torch.nn.BatchNorm2d(3).eval(),
+        torch.nn.SyncBatchNorm(3),
+        torch.nn.GroupNorm(1, 3),
+    ):
+        layers.check_normalised(other, 1, "Net: c5")
 
 
 def test_upsampling_refuses_other_sizes():

@@ -6,6 +6,7 @@ from model_checks import (
     check_compiles,
     check_contract,
     check_gradients,
+    freeze_norms,
     meta_shape,
     overfit,
     parameters,
@@ -139,6 +140,11 @@ def test_context_reaches_every_pixel():
     assert seen == [False, True]
 
 
+def test_frozen_norms_train_on_one_image():
+    net = freeze_norms(small(auxiliary=True).train())
+    assert isinstance(net(torch.rand(1, 3, 33, 41)), WithAuxiliary)
+
+
 def test_contract():
     check_contract(small(), torch.rand(2, 3, 41, 30), 3)
 
@@ -160,11 +166,13 @@ def test_compiles_without_graph_breaks():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="PyramidPooling pools the whole image"):
+    with pytest.raises(ValueError, match="PyramidPooling: level 1 x 1 has one value per channel"):
         small().train()(torch.zeros(1, 3, 33, 33))
     with pytest.raises(ValueError, match="3 pyramid levels cannot share 8 channels"):
         PyramidPooling(8, (1, 2, 3))
     with pytest.raises(ValueError, match=r"PSPNet expects images \(B, 3, H, W\)"):
         small()(torch.zeros(2, 1, 33, 33))
+    with pytest.raises(ValueError, match=r"bins must be one or more whole numbers .* got \(\)"):
+        PyramidPooling(8, ())
     with pytest.raises(ValueError, match="num_classes must be at least 1"):
         PSPNet50(0)
