@@ -148,12 +148,14 @@ class FastFCN(nn.Module):
         features = self.jpu(c3, c4, c5)  # (B, 2048, H/8, W/8)
         scores, presence = self.head(features) if self.encodes else (self.head(features), None)
         logits = upsample_aligned(scores, size)
-        if self.auxiliary is None or not self.training:
+        if not self.training:
             return logits
-        auxiliary = upsample_aligned(self.auxiliary(c4), size, stride=16)
-        if presence is None:
-            return WithAuxiliary(logits, auxiliary)
-        return WithContext(logits, auxiliary, presence)
+        auxiliary = None
+        if self.auxiliary is not None:
+            auxiliary = upsample_aligned(self.auxiliary(c4), size, stride=16)
+        if presence is not None:
+            return WithContext(logits, auxiliary, presence)
+        return logits if auxiliary is None else WithAuxiliary(logits, auxiliary)
 
 
 def _separable(in_channels: int, maps: int, rate: int) -> nn.Sequential:

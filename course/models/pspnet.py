@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.losses import cross_entropy
+from course.losses.pixelwise import wrong_output
 from course.models.layers import (
     check_counts,
     check_images,
@@ -42,6 +43,8 @@ class WithAuxiliary(NamedTuple):
 
     logits: Tensor
     auxiliary: Tensor
+
+    trained_by = "course.models.pspnet.auxiliary_loss"
 
 
 class PyramidPooling(nn.Module):
@@ -178,7 +181,8 @@ def auxiliary_loss(output: Tensor | WithAuxiliary, labels: Tensor, weight: float
     """Return cross-entropy of the logits plus `weight` times that of the auxiliary logits.
 
     `labels` is (B, H, W) int64 with 255 = ignore. Plain logits (evaluation mode, or no auxiliary
-    head) count alone, so the same loss serves training and validation.
+    head) count alone, so the same loss serves training and validation. Raises TypeError for the
+    output of other heads, and names their loss.
 
     >>> labels = torch.zeros(1, 2, 2, dtype=torch.int64)
     >>> flat = torch.zeros(1, 2, 2, 2)
@@ -189,4 +193,6 @@ def auxiliary_loss(output: Tensor | WithAuxiliary, labels: Tensor, weight: float
     """
     if isinstance(output, Tensor):
         return cross_entropy(output, labels)
+    if not isinstance(output, WithAuxiliary):
+        raise wrong_output("auxiliary_loss", output)
     return cross_entropy(output.logits, labels) + weight * cross_entropy(output.auxiliary, labels)

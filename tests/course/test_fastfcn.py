@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from course.geometry import count_macs
 from course.models import JPU, FastFCN
-from course.models.encnet import WithContext
+from course.models.encnet import WithContext, context_loss
 from course.models.pspnet import WithAuxiliary, auxiliary_loss
 from course.models.resnet import RESNET50, RESNET101, ResNet
 
@@ -119,6 +119,17 @@ def test_gradients_reach_every_parameter(head):
     returned = WithContext if head == "encnet" else WithAuxiliary
     assert isinstance(net(torch.rand(2, 3, 45, 70)), returned)
     check_gradients(net, torch.rand(2, 3, 45, 70), lambda y: sum(uneven(part) for part in y))
+
+
+def test_presence_is_trained_without_an_auxiliary_head():
+    net, labels = small(head="encnet", dropout=0.0), torch.randint(0, 3, (2, 45, 70))
+    images = torch.rand(2, 3, 45, 70)
+    assert net(images).auxiliary is None
+    check_gradients(net, images, lambda y: context_loss(y, labels))
+    net.eval()
+    torch.testing.assert_close(
+        context_loss(net(images), labels), F.cross_entropy(net(images), labels)
+    )
 
 
 def test_overfits_two_scenes():

@@ -16,6 +16,7 @@ from model_checks import (
 )
 
 from course.models import PSPNet50, PSPNet101
+from course.models.encnet import WithContext
 from course.models.pspnet import PSPNet, PyramidPooling, WithAuxiliary, auxiliary_loss, scoring_head
 
 
@@ -126,6 +127,15 @@ def test_auxiliary_loss_values_and_gradients():
     torch.testing.assert_close(auxiliary_loss(logits[0], labels), terms[0])
     published = auxiliary_loss(WithAuxiliary(*logits), labels)
     torch.testing.assert_close(published, terms[0] + 0.4 * terms[1])
+
+
+def test_the_loss_refuses_other_heads():
+    logits, labels = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
+    output = WithContext(logits, logits, logits[..., 0, 0])
+    with pytest.raises(
+        TypeError, match=r"auxiliary_loss does not take WithCon.*encnet.context_loss"
+    ):
+        auxiliary_loss(output, labels)  # pyright: ignore
 
 
 def test_context_reaches_every_pixel():
