@@ -422,6 +422,10 @@ CALLS = {
     "models.rcnn_stages.svm_targets": lambda: given(
         rcnn_stages.svm_targets, corners(30), objects(4), 3
     ),
+    "models.reverse_attention.ReverseAttentionNet.branches": lambda: given(
+        course.models.ReverseAttentionNet.branches,
+        net(course.models.ReverseAttentionNet(3, layers=(1, 1, 1, 1), width=4)), images(),
+    ),
     "models.reverse_attention.reverse_attention": lambda: given(
         reverse_attention.reverse_attention, torch.randn(9), torch.randn(9)
     ),
