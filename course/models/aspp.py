@@ -78,7 +78,8 @@ class ASPP(nn.Module):
 class ASPPv3(nn.Module):
     """Concatenate a 1 x 1, three atrous and an image-level branch: (B, C, H, W) to (B, 256, H, W).
 
-    Use rates 6, 12, 18 on features at output stride 16 and 12, 24, 36 at output stride 8. Raises
+    Use rates 6, 12, 18 on features at output stride 16 and 12, 24, 36 at output stride 8. `dropout`
+    is the share of whole maps dropped at the end (0.5 in FastFCN; the paper names none). Raises
     ValueError in training mode for a batch of one image, whose pooled value has no variance, unless
     its norm is frozen.
 
@@ -91,7 +92,12 @@ class ASPPv3(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, maps: int = 256, *, rates: Sequence[int] = (6, 12, 18)
+        self,
+        in_channels: int,
+        maps: int = 256,
+        *,
+        rates: Sequence[int] = (6, 12, 18),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, maps=maps)
@@ -100,10 +106,12 @@ class ASPPv3(nn.Module):
         self.atrous = nn.ModuleList(conv_bn_relu(in_channels, maps, 3, dilation=r) for r in rates)
         self.image = conv_bn_relu(in_channels, maps, 1)
         self.project = conv_bn_relu((2 + len(rates)) * maps, maps, 1)
+        self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         check_normalised(self.image[1], x.shape[0], "ASPPv3: the pooled image")
         image = self.image(x.mean((2, 3), keepdim=True))  # (B, 256, 1, 1)
         branches = [self.pointwise(x), *(branch(x) for branch in self.atrous)]
         branches.append(image.expand(-1, -1, *x.shape[-2:]))
-        return self.project(torch.cat(branches, dim=1))  # (B, 5 * 256, H, W) -> (B, 256, H, W)
+        joint = self.project(torch.cat(branches, dim=1))  # (B, 5 * 256, H, W) -> (B, 256, H, W)
+        return self.dropout(joint)

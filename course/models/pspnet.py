@@ -169,11 +169,14 @@ class PSPNet101(PSPNet):
 def scoring_head(in_channels: int, maps: int, num_classes: int, dropout: float) -> nn.Sequential:
     """Build 3 x 3 convolution + BN + ReLU, dropout, 1 x 1 classifier: (B, C, H, W) to (B, K, H, W).
 
+    The dropout takes whole maps, as in the authors' release: neighbours in a map are so alike that
+    they would give away a single value.
+
     >>> sum(p.numel() for p in scoring_head(1024, 256, 21, dropout=0.1).parameters())
     2365205
     """
     return nn.Sequential(
-        conv_bn_relu(in_channels, maps, 3), nn.Dropout(dropout), nn.Conv2d(maps, num_classes, 1)
+        conv_bn_relu(in_channels, maps, 3), nn.Dropout2d(dropout), nn.Conv2d(maps, num_classes, 1)
     )
 
 

@@ -45,6 +45,12 @@ def test_published_parts():
     assert head + 4_198_400 == 23_084_565
 
 
+def test_dropout_takes_whole_maps_as_released():
+    found = [m for m in small(auxiliary=True).modules() if "Dropout" in type(m).__name__]
+    assert [type(m) for m in found] == [torch.nn.Dropout2d] * 2
+    assert [m.p for m in found] == [0.1, 0.1]
+
+
 def test_published_size_gives_60_by_60_features():
     with torch.device("meta"):
         net, images = PSPNet50().eval(), torch.empty(1, 3, 473, 473)
