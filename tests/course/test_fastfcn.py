@@ -29,6 +29,36 @@ def small(**options) -> FastFCN:
 
 def test_published_parameters():
     assert parameters(JPU) == 19_735_552
+    assert parameters(FastFCN) == 66_328_149
+    assert parameters(lambda: FastFCN(stem="deep")) == 66_451_925
+
+
+def test_c5_is_laid_corner_on_corner():
+    """How far off, in pixels, the docstring says it is: by a picture of positions."""
+    for side, most, mean in ((480, 24, 12), (481, 0, 0), (513, 0, 0)):
+        rows, coarse = -(-side // 8), -(-side // 32)
+        net = JPU((1, 1, 1), width=1, rates=(1,)).eval()
+        net.conv5 = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
+        net.branches = torch.nn.ModuleList([torch.nn.Identity()])
+        c5 = 32.0 * torch.arange(coarse)[:, None].expand(1, 1, coarse, coarse)
+        seen = net(torch.zeros(1, 1, rows, rows), torch.zeros(1, 1, *2 * [-(-rows // 2)]), c5)
+        off = (seen[0, 0, :, 0] - 8 * torch.arange(rows)).abs()
+        assert (off.max().item(), off.mean().item()) == pytest.approx((most, mean), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "drops"),
+    [
+        ({"head": "psp", "auxiliary": True}, [0.1, 0.1]),
+        ({"head": "aspp"}, [0.5, 0.1]),
+        ({"head": "aspp", "dropout": 0.0}, [0.0, 0.0]),
+        ({"head": "encnet"}, [0.1]),
+    ],
+)
+def test_dropout_takes_whole_maps_as_released(options, drops):
+    found = [m for m in small(**options).modules() if "Dropout" in type(m).__name__]
+    assert [type(m) for m in found] == [torch.nn.Dropout2d] * len(drops)
+    assert [m.p for m in found] == drops
 
 
 @pytest.mark.parametrize(
