@@ -13,17 +13,17 @@ unary term of a fully connected CRF that recovers the borders.
 
 References: Chen, Papandreou, Kokkinos, Murphy, Yuille, *Semantic Image Segmentation with Deep
 Convolutional Nets and Fully Connected CRFs*, ICLR 2015, arXiv:1412.7062, section 3 and table 2
-(v1); PAMI 2018, arXiv:1606.00915 (v2). Both networks want images of 8 k + 1 pixels (321, 513).
+(v1); PAMI 2018, arXiv:1606.00915 (v2). Both networks want images of 8 k + 1 pixels (321, 513). The
+published systems are `predict_with_crf`, for v2 with `scales=(0.5, 0.75, 1.0)`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from course.models.aspp import ASPP, ASPPv3
+from course.models.deeplab_predict import multi_scale_max, predict_with_crf
 from course.models.layers import (
     check_images,
     check_positive,
@@ -35,7 +35,6 @@ from course.models.layers import (
 from course.models.pretrained import Weights
 from course.models.resnet import RESNET101, ResNet
 from course.models.vgg import load_vgg16, vgg_stages
-from course.modes import evaluation_mode
 
 __all__ = [
     "ASPP",
@@ -56,6 +55,7 @@ def atrous_vgg16(
     All poolings are 3 x 3 with padding 1; the last two have stride 1, and the convolutions between
     them rate 2.
 
+    >>> import torch
     >>> atrous_vgg16(width=4)(torch.zeros(1, 3, 33, 41)).shape
     torch.Size([1, 32, 5, 6])
 
@@ -78,6 +78,7 @@ class DeepLabLargeFOV(nn.Module):
     16 * `width`. `scores` returns the logits at stride 8, to train on subsampled labels as the
     authors do. `weights=` loads torchvision's VGG16 convolutions.
 
+    >>> import torch
     >>> with torch.device("meta"):
     ...     net = DeepLabLargeFOV()
     ...     sum(p.numel() for p in net.parameters())
@@ -145,6 +146,7 @@ class DeepLabV2(nn.Module):
     loads torchvision's ImageNet weights into the backbone. To train the ResNet on a single image it
     must have more than 8 pixels in height or width.
 
+    >>> import torch
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in DeepLabV2().parameters())
     ...     sum(p.numel() for p in DeepLabV2(backbone="vgg16").parameters())
@@ -196,61 +198,3 @@ class DeepLabV2(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return upsample_aligned(self.scores(images), images.shape[-2:])
-
-
-def multi_scale_max(
-    network: Callable[[Tensor], Tensor],
-    images: Tensor,
-    *,
-    scales: Sequence[float] = (0.5, 0.75, 1.0),
-) -> Tensor:
-    """Run `network` on scaled images (B, C, H, W) and keep the largest logits (B, K, H, W).
-
-    Scaling keeps the corner pixels in place, so 8 k + 1 pixels stay 8 k' + 1 at the paper's scales.
-
-    >>> multi_scale_max(lambda x: x, torch.ones(1, 2, 9, 17)).shape
-    torch.Size([1, 2, 9, 17])
-
-    Source: v2, section 4.1 (element-wise maximum over the scales).
-    """
-    size = images.shape[-2:]
-    best = None
-    for scale in scales:
-        small = [round((n - 1) * scale) + 1 for n in size]
-        logits = network(_resize(images, small))
-        logits = _resize(logits, size)
-        best = logits if best is None else torch.maximum(best, logits)
-    if best is None:
-        raise ValueError("scales is empty; the paper uses (0.5, 0.75, 1.0)")
-    return best
-
-
-def predict_with_crf(
-    network: nn.Module,
-    images: Tensor,
-    *,
-    normalise: Callable[[Tensor], Tensor] | None = None,
-    **crf: Any,
-) -> Tensor:
-    """Run the whole published system: logits at full size, then the dense CRF.
-
-    `images` is (B, 3, H, W) in [0, 1]: the CRF compares their colours, so a network that wants
-    standardised images gets them through `normalise`. `crf` holds options of
-    `course.crf.mean_field`, such as `iterations`. Returns beliefs (B, K, H, W) that sum to 1 over
-    the classes; `argmax(1)` labels the pixels. No gradient; the network keeps its mode.
-
-    >>> net = DeepLabLargeFOV(3, width=2)
-    >>> predict_with_crf(net, torch.rand(1, 3, 17, 25), iterations=2).shape
-    torch.Size([1, 3, 17, 25])
-
-    Source: v1, section 4 and figure 3.
-    """
-    from course.crf import mean_field  # only this function needs it
-
-    with torch.no_grad(), evaluation_mode(network):
-        logits = network(images if normalise is None else normalise(images))
-        return mean_field(logits, images, **crf)
-
-
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
