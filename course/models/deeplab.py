@@ -17,13 +17,13 @@ Convolutional Nets and Fully Connected CRFs*, ICLR 2015, arXiv:1412.7062, sectio
 published systems are `predict_with_crf`, for v2 with `scales=(0.5, 0.75, 1.0)`.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from course.models.aspp import ASPP, ASPPv3
-from course.models.deeplab_predict import multi_scale_max, predict_with_crf
 from course.models.layers import (
     check_images,
     check_positive,
@@ -32,9 +32,11 @@ from course.models.layers import (
     upsample_aligned,
     use_channels_last,
 )
+from course.models.multi_scale import multi_scale_max
 from course.models.pretrained import Weights
 from course.models.resnet import RESNET101, ResNet
 from course.models.vgg import load_vgg16, vgg_stages
+from course.modes import evaluation_mode
 
 __all__ = [
     "ASPP",
@@ -55,7 +57,6 @@ def atrous_vgg16(
     All poolings are 3 x 3 with padding 1; the last two have stride 1, and the convolutions between
     them rate 2.
 
-    >>> import torch
     >>> atrous_vgg16(width=4)(torch.zeros(1, 3, 33, 41)).shape
     torch.Size([1, 32, 5, 6])
 
@@ -78,7 +79,6 @@ class DeepLabLargeFOV(nn.Module):
     16 * `width`. `scores` returns the logits at stride 8, to train on subsampled labels as the
     authors do. `weights=` loads torchvision's VGG16 convolutions.
 
-    >>> import torch
     >>> with torch.device("meta"):
     ...     net = DeepLabLargeFOV()
     ...     sum(p.numel() for p in net.parameters())
@@ -146,7 +146,6 @@ class DeepLabV2(nn.Module):
     loads torchvision's ImageNet weights into the backbone. To train the ResNet on a single image it
     must have more than 8 pixels in height or width.
 
-    >>> import torch
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in DeepLabV2().parameters())
     ...     sum(p.numel() for p in DeepLabV2(backbone="vgg16").parameters())
@@ -198,3 +197,33 @@ class DeepLabV2(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return upsample_aligned(self.scores(images), images.shape[-2:])
+
+
+def predict_with_crf(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    scales: Sequence[float] = (1.0,),
+    normalise: Callable[[Tensor], Tensor] | None = None,
+    **crf: Any,
+) -> Tensor:
+    """Run the whole published system: logits at full size, then the dense CRF.
+
+    `scales` are those of `multi_scale_max`: one for v1, (0.5, 0.75, 1.0) for v2.
+    `images` is (B, 3, H, W) in [0, 1]: the CRF compares their colours, so a network that wants
+    standardised images gets them through `normalise`. `crf` holds options of
+    `course.crf.mean_field`, such as `iterations`. Returns beliefs (B, K, H, W) that sum to 1 over
+    the classes; `argmax(1)` labels the pixels. No gradient; the network keeps its mode.
+
+    >>> net = DeepLabLargeFOV(3, width=2)
+    >>> predict_with_crf(net, torch.rand(1, 3, 17, 25), iterations=2).shape
+    torch.Size([1, 3, 17, 25])
+
+    Source: v1, section 4 and figure 3; v2, section 4.1.
+    """
+    from course.crf import mean_field  # only this function needs it
+
+    with torch.no_grad(), evaluation_mode(network):
+        given = images if normalise is None else normalise(images)
+        logits = multi_scale_max(network, given, scales=scales)
+        return mean_field(logits, images, **crf)

@@ -293,10 +293,10 @@ CALLS = {
     "models.deeplab.DeepLabV2.scores": lambda: given(
         deeplab.DeepLabV2.scores, net(deeplab.DeepLabV2(3, layers=(1, 1, 1, 1), width=4)), images()
     ),
-    "models.deeplab_predict.multi_scale_max": lambda: given(
+    "models.multi_scale.multi_scale_max": lambda: given(
         deeplab.multi_scale_max, torch.tanh, images()
     ),
-    "models.deeplab_predict.predict_with_crf": lambda: given(
+    "models.deeplab.predict_with_crf": lambda: given(
         deeplab.predict_with_crf,
         net(deeplab.DeepLabLargeFOV(3, width=2)),
         images(),

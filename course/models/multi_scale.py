@@ -1,25 +1,23 @@
-"""DeepLab's published predictions: the largest logits over several scales, then a dense CRF.
+"""Look at several scales, and at each pixel believe the largest score.
 
-One scale and the CRF are v1; the maximum over images at half, three quarters and full size, and the
-CRF, are v2. Both functions take any segmentation network:
+An object that is too large or too small for the field of view of a network fits at another scale:
 
-    logits(x) = max over s of up(network(scaled(x, s))),   Q = mean_field(logits, colours).
+    logits(x) = max over s of up(network(scaled(x, s))),   s = 0.5, 0.75, 1.
 
-References: Chen et al., ICLR 2015, arXiv:1412.7062, section 4 (v1); PAMI 2018, arXiv:1606.00915,
-section 4.1 (v2). The CRF itself is `course.crf`.
+The function takes any segmentation network. DeepLab v2 hands the result to a dense CRF, see
+`course.models.deeplab.predict_with_crf`.
+
+Reference: Chen et al., PAMI 2018, arXiv:1606.00915, section 4.1.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from course.modes import evaluation_mode
-
-__all__ = ["multi_scale_max", "predict_with_crf"]
+__all__ = ["multi_scale_max"]
 
 
 def multi_scale_max(
@@ -39,7 +37,7 @@ def multi_scale_max(
     >>> multi_scale_max(lambda x: x, torch.ones(1, 2, 9, 17)).shape
     torch.Size([1, 2, 9, 17])
 
-    Source: v2, section 4.1 (element-wise maximum over the scales).
+    Source: section 4.1 (element-wise maximum over the scales).
     """
     if images.ndim != 4:
         raise ValueError(
@@ -64,37 +62,6 @@ def multi_scale_max(
     for scale in scales[1:]:
         best = torch.maximum(best, scores(scale))
     return best
-
-
-def predict_with_crf(
-    network: nn.Module,
-    images: Tensor,
-    *,
-    scales: Sequence[float] = (1.0,),
-    normalise: Callable[[Tensor], Tensor] | None = None,
-    **crf: Any,
-) -> Tensor:
-    """Run the whole published system: logits at full size, then the dense CRF.
-
-    `scales` are those of `multi_scale_max`: one for v1, (0.5, 0.75, 1.0) for v2.
-    `images` is (B, 3, H, W) in [0, 1]: the CRF compares their colours, so a network that wants
-    standardised images gets them through `normalise`. `crf` holds options of
-    `course.crf.mean_field`, such as `iterations`. Returns beliefs (B, K, H, W) that sum to 1 over
-    the classes; `argmax(1)` labels the pixels. No gradient; the network keeps its mode.
-
-    >>> from course.models import DeepLabLargeFOV
-    >>> net = DeepLabLargeFOV(3, width=2)
-    >>> predict_with_crf(net, torch.rand(1, 3, 17, 25), iterations=2).shape
-    torch.Size([1, 3, 17, 25])
-
-    Source: v1, section 4 and figure 3; v2, section 4.1.
-    """
-    from course.crf import mean_field  # only this function needs it
-
-    with torch.no_grad(), evaluation_mode(network):
-        given = images if normalise is None else normalise(images)
-        logits = multi_scale_max(network, given, scales=scales)
-        return mean_field(logits, images, **crf)
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
