@@ -44,7 +44,8 @@ def cross_entropy(
         A scalar, float32 or float64.
 
     Raises:
-        TypeError: logits are not floating or target is not integer.
+        TypeError: logits are not a floating tensor or target is not an integer one; of the outputs
+            of networks with several heads the message names the right loss.
         ValueError: shapes that do not belong together, or a label that is not a class (on a CPU; on
             CUDA the check would stall the stream, and torch asserts on the device).
 
@@ -161,7 +162,23 @@ def _counts(labels: Tensor, num_classes: int, ignore_index: int) -> list[Tensor]
     return rows
 
 
+def wrong_output(loss: str, output: object) -> TypeError:
+    """Build the error of a `loss` that does not take this `output` of a network.
+
+    An output of several heads names the loss that does in its attribute `trained_by`.
+    """
+    kind = type(output).__name__
+    right = getattr(output, "trained_by", None)
+    cure = f"train with {right}" if right else "give the tensor of logits (B, K, H, W)"
+    return TypeError(f"{loss} does not take {kind}: {cure}")
+
+
 def _check_logits(logits: Tensor, target: Tensor) -> None:
+    if not isinstance(logits, Tensor):
+        raise wrong_output("cross_entropy", logits)
+    if not isinstance(target, Tensor):
+        kind = type(target).__name__
+        raise TypeError(f"target must be a tensor, got {kind}: call torch.as_tensor on it")
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating, got {logits.dtype}")
     if target.is_floating_point() or target.is_complex():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # lets editors and type checkers follow the lazy names
     from course.models.fast_rcnn import FastRCNN as FastRCNN
     from course.models.fastfcn import JPU as JPU
     from course.models.fastfcn import FastFCN as FastFCN
+    from course.models.fc_densenet import FCDenseNet as FCDenseNet
     from course.models.fc_densenet import FCDenseNet56 as FCDenseNet56
     from course.models.fc_densenet import FCDenseNet67 as FCDenseNet67
     from course.models.fc_densenet import FCDenseNet103 as FCDenseNet103
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # lets editors and type checkers follow the lazy names
     from course.models.localizer import Localizer as Localizer
     from course.models.overfeat import OverFeat as OverFeat
     from course.models.pixel_classifier import PixelClassifier as PixelClassifier
+    from course.models.pspnet import PSPNet as PSPNet
     from course.models.pspnet import PSPNet50 as PSPNet50
     from course.models.pspnet import PSPNet101 as PSPNet101
     from course.models.rcnn import RCNN as RCNN
@@ -41,6 +43,7 @@ _MODULES = {  # public name -> module of this package
     "DeconvNet": "deconvnet",
     "DeepLabLargeFOV": "deeplab",
     "DeepLabV2": "deeplab",
+    "FCDenseNet": "fc_densenet",
     "FCDenseNet56": "fc_densenet",
     "FCDenseNet67": "fc_densenet",
     "FCDenseNet103": "fc_densenet",
@@ -52,6 +55,7 @@ _MODULES = {  # public name -> module of this package
     "JPU": "fastfcn",
     "Localizer": "localizer",
     "OverFeat": "overfeat",
+    "PSPNet": "pspnet",
     "PSPNet50": "pspnet",
     "PSPNet101": "pspnet",
     "PixelClassifier": "pixel_classifier",

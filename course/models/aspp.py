@@ -20,7 +20,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from course.models.layers import check_pooled_batch, check_positive, conv_bn_relu, he_init
+from course.models.layers import (
+    check_counts,
+    check_normalised,
+    check_positive,
+    conv_bn_relu,
+    he_init,
+)
 
 
 class ASPP(nn.Module):
@@ -48,7 +54,10 @@ class ASPP(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, num_classes=num_classes, rates=min(rates))
+        check_positive(in_channels=in_channels, num_classes=num_classes)
+        check_counts(rates=rates)
+        if hidden is not None:
+            check_positive(hidden=hidden)
         self.branches = nn.ModuleList()
         for rate in rates:
             atrous = nn.Conv2d(in_channels, hidden or num_classes, 3, padding=rate, dilation=rate)
@@ -69,8 +78,10 @@ class ASPP(nn.Module):
 class ASPPv3(nn.Module):
     """Concatenate a 1 x 1, three atrous and an image-level branch: (B, C, H, W) to (B, 256, H, W).
 
-    Use rates 6, 12, 18 on features at output stride 16 and 12, 24, 36 at output stride 8. Raises
-    ValueError in training mode for a batch of one image, whose pooled value has no variance.
+    Use rates 6, 12, 18 on features at output stride 16 and 12, 24, 36 at output stride 8. `dropout`
+    is the share of whole maps dropped at the end (0.5 in FastFCN; the paper names none). Raises
+    ValueError in training mode for a batch of one image, whose pooled value has no variance, unless
+    its norm is frozen.
 
     >>> sum(p.numel() for p in ASPPv3(2048).parameters())
     15535104
@@ -81,18 +92,26 @@ class ASPPv3(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, maps: int = 256, *, rates: Sequence[int] = (6, 12, 18)
+        self,
+        in_channels: int,
+        maps: int = 256,
+        *,
+        rates: Sequence[int] = (6, 12, 18),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, maps=maps, rates=min(rates))
+        check_positive(in_channels=in_channels, maps=maps)
+        check_counts(rates=rates)
         self.pointwise = conv_bn_relu(in_channels, maps, 1)
         self.atrous = nn.ModuleList(conv_bn_relu(in_channels, maps, 3, dilation=r) for r in rates)
         self.image = conv_bn_relu(in_channels, maps, 1)
         self.project = conv_bn_relu((2 + len(rates)) * maps, maps, 1)
+        self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_pooled_batch(x, self.training, "ASPPv3")
+        check_normalised(self.image[1], x.shape[0], "ASPPv3: the pooled image")
         image = self.image(x.mean((2, 3), keepdim=True))  # (B, 256, 1, 1)
         branches = [self.pointwise(x), *(branch(x) for branch in self.atrous)]
         branches.append(image.expand(-1, -1, *x.shape[-2:]))
-        return self.project(torch.cat(branches, dim=1))  # (B, 5 * 256, H, W) -> (B, 256, H, W)
+        joint = self.project(torch.cat(branches, dim=1))  # (B, 5 * 256, H, W) -> (B, 256, H, W)
+        return self.dropout(joint)

@@ -13,7 +13,8 @@ unary term of a fully connected CRF that recovers the borders.
 
 References: Chen, Papandreou, Kokkinos, Murphy, Yuille, *Semantic Image Segmentation with Deep
 Convolutional Nets and Fully Connected CRFs*, ICLR 2015, arXiv:1412.7062, section 3 and table 2
-(v1); PAMI 2018, arXiv:1606.00915 (v2). Both networks want images of 8 k + 1 pixels (321, 513).
+(v1); PAMI 2018, arXiv:1606.00915 (v2). Both networks want images of 8 k + 1 pixels (321, 513). The
+published systems are `predict_with_crf`, for v2 with `scales=(0.5, 0.75, 1.0)`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +22,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from course.models.aspp import ASPP, ASPPv3
 from course.models.layers import (
-    Weights,
     check_images,
     check_positive,
     he_init,
@@ -33,6 +32,8 @@ from course.models.layers import (
     upsample_aligned,
     use_channels_last,
 )
+from course.models.multi_scale import multi_scale_max
+from course.models.pretrained import Weights
 from course.models.resnet import RESNET101, ResNet
 from course.models.vgg import load_vgg16, vgg_stages
 from course.modes import evaluation_mode
@@ -101,14 +102,16 @@ class DeepLabLargeFOV(nn.Module):
         weights: Weights | None = None,
     ) -> None:
         super().__init__()
+        hidden = scaled(1024, width) if hidden is None else hidden
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
+        check_positive(kernel=kernel, rate=rate, hidden=hidden)
         if (kernel - 1) * rate % 2:
             raise ValueError(
                 f"(kernel - 1) * rate must be even to pad both sides alike, got {kernel}, {rate}"
             )
         self.in_channels = in_channels
         self.backbone = atrous_vgg16(in_channels, width=width, weights=weights)
-        maps, hidden = scaled(512, width), hidden or scaled(1024, width)
+        maps = scaled(512, width)
         self.head = nn.Sequential(
             nn.AvgPool2d(3, stride=1, padding=1),  # pool5a of the released net
             nn.Conv2d(maps, hidden, kernel, padding=(kernel - 1) * rate // 2, dilation=rate),
@@ -125,7 +128,9 @@ class DeepLabLargeFOV(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
-        check_images(images, self.in_channels, "DeepLabLargeFOV")
+        check_images(
+            images, self.in_channels, "DeepLabLargeFOV", like=next(self.parameters(), None)
+        )
         return self.classifier(self.head(self.backbone(images)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -138,7 +143,8 @@ class DeepLabV2(nn.Module):
     `backbone` is `"resnet101"` (published best; all blocks of a dilated stage at its rate, see
     `course.models.resnet`) or `"vgg16"`; `rates=(12,)` gives the LargeFOV variant. `width` scales
     all maps, `layers` the blocks of the ResNet. `scores` returns the logits at stride 8. `weights=`
-    loads torchvision's ImageNet weights into the backbone.
+    loads torchvision's ImageNet weights into the backbone. To train the ResNet on a single image it
+    must have more than 8 pixels in height or width.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in DeepLabV2().parameters())
@@ -183,7 +189,7 @@ class DeepLabV2(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
-        check_images(images, self.in_channels, "DeepLabV2")
+        check_images(images, self.in_channels, "DeepLabV2", like=next(self.parameters(), None))
         features = self.backbone(images)
         if isinstance(features, tuple):
             features = features[-1]  # c5, (B, 2048, H/8, W/8)
@@ -193,42 +199,17 @@ class DeepLabV2(nn.Module):
         return upsample_aligned(self.scores(images), images.shape[-2:])
 
 
-def multi_scale_max(
-    network: Callable[[Tensor], Tensor],
-    images: Tensor,
-    *,
-    scales: Sequence[float] = (0.5, 0.75, 1.0),
-) -> Tensor:
-    """Run `network` on scaled images (B, C, H, W) and keep the largest logits (B, K, H, W).
-
-    Scaling keeps the corner pixels in place, so 8 k + 1 pixels stay 8 k' + 1 at the paper's scales.
-
-    >>> multi_scale_max(lambda x: x, torch.ones(1, 2, 9, 17)).shape
-    torch.Size([1, 2, 9, 17])
-
-    Source: v2, section 4.1 (element-wise maximum over the scales).
-    """
-    size = images.shape[-2:]
-    best = None
-    for scale in scales:
-        small = [round((n - 1) * scale) + 1 for n in size]
-        logits = network(_resize(images, small))
-        logits = _resize(logits, size)
-        best = logits if best is None else torch.maximum(best, logits)
-    if best is None:
-        raise ValueError("scales is empty; the paper uses (0.5, 0.75, 1.0)")
-    return best
-
-
 def predict_with_crf(
     network: nn.Module,
     images: Tensor,
     *,
+    scales: Sequence[float] = (1.0,),
     normalise: Callable[[Tensor], Tensor] | None = None,
     **crf: Any,
 ) -> Tensor:
     """Run the whole published system: logits at full size, then the dense CRF.
 
+    `scales` are those of `multi_scale_max`: one for v1, (0.5, 0.75, 1.0) for v2.
     `images` is (B, 3, H, W) in [0, 1]: the CRF compares their colours, so a network that wants
     standardised images gets them through `normalise`. `crf` holds options of
     `course.crf.mean_field`, such as `iterations`. Returns beliefs (B, K, H, W) that sum to 1 over
@@ -238,14 +219,11 @@ def predict_with_crf(
     >>> predict_with_crf(net, torch.rand(1, 3, 17, 25), iterations=2).shape
     torch.Size([1, 3, 17, 25])
 
-    Source: v1, section 4 and figure 3.
+    Source: v1, section 4 and figure 3; v2, section 4.1.
     """
     from course.crf import mean_field  # only this function needs it
 
     with torch.no_grad(), evaluation_mode(network):
-        logits = network(images if normalise is None else normalise(images))
+        given = images if normalise is None else normalise(images)
+        logits = multi_scale_max(network, given, scales=scales)
         return mean_field(logits, images, **crf)
-
-
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course.losses import cross_entropy
+from course.losses.pixelwise import wrong_output
 from course.models.layers import check_positive, conv_bn_relu
-from course.models.pspnet import WithAuxiliary, auxiliary_loss
 
 __all__ = ["ContextEncoding", "Encoding", "EncodingHead", "WithContext", "context_loss"]
 
@@ -111,16 +112,19 @@ class EncodingHead(nn.Module):
 class WithContext(NamedTuple):
     """What a network with this head returns in training mode.
 
-    Two logits (B, K, H, W) and, for every image, one logit per class for its presence (B, K).
+    Two logits (B, K, H, W), the second None without an auxiliary head, and, for every image, one
+    logit per class for its presence (B, K).
     """
 
     logits: Tensor
-    auxiliary: Tensor
+    auxiliary: Tensor | None
     presence: Tensor
+
+    trained_by = "course.models.encnet.context_loss"
 
 
 def context_loss(
-    output: WithContext,
+    output: Tensor | WithContext,
     target: Tensor,
     *,
     auxiliary: float = 0.2,
@@ -129,15 +133,17 @@ def context_loss(
     """Cross-entropy of both logits and the semantic encoding loss, weighted as published.
 
     Args:
-        output: of a network in training mode.
+        output: of a network in training mode; plain logits (evaluation mode) count alone.
         target: (B, H, W) integer classes 0 … K-1, or 255 = ignore.
         auxiliary: weight of the auxiliary cross-entropy.
-        presence: weight of the binary cross-entropy over "class k is somewhere in the image".
+        presence: weight of the binary cross-entropy over "class k is somewhere in the image", a
+            mean over the classes and over the images with at least one labelled pixel.
 
     Returns:
-        A scalar.
+        A scalar; 0 with a zero gradient if no pixel has a label.
 
     Raises:
+        TypeError: the output of other heads, or as `course.losses.cross_entropy`.
         ValueError: as `course.losses.cross_entropy`.
 
     Source: section 3.1 and section 4.1 (0.2).
@@ -146,8 +152,20 @@ def context_loss(
     >>> context_loss(WithContext(zeros, zeros, zeros[..., 0, 0]), torch.tensor([[[1]]]))
     tensor(0.9704)
     """
-    pixels = auxiliary_loss(WithAuxiliary(output.logits, output.auxiliary), target, auxiliary)
-    classes = torch.arange(output.presence.shape[1], device=target.device)
-    there = (target.flatten(1)[..., None] == classes).any(1)  # (B, K)
-    scene = F.binary_cross_entropy_with_logits(output.presence.float(), there.float())
-    return pixels + presence * scene
+    if isinstance(output, Tensor):
+        return cross_entropy(output, target)
+    if not isinstance(output, WithContext):
+        raise wrong_output("context_loss", output)
+    loss = cross_entropy(output.logits, target)
+    if output.auxiliary is not None:
+        loss = loss + auxiliary * cross_entropy(output.auxiliary, target)
+    batch, classes = output.presence.shape
+    ignored = target.flatten(1) == 255
+    labels = target.flatten(1).long().masked_fill(ignored, classes)  # one column that is cut off
+    there = output.presence.new_zeros(batch, classes + 1, dtype=torch.float32)
+    there = there.scatter_(1, labels, 1.0)[:, :classes]  # (B, K)
+    scene = F.binary_cross_entropy_with_logits(
+        output.presence.float(), there, reduction="none"
+    ).mean(1)  # (B,)
+    known = ~ignored.all(1)
+    return loss + presence * (scene * known).sum() / known.sum().clamp(min=1)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course.models.layers import check_images, check_levels, check_positive
+from course.models.layers import check_images, check_levels, check_normalised, check_positive
 
 
 class DenseBlock(nn.Module):
@@ -75,9 +75,10 @@ class FCDenseNet(nn.Module):
     `blocks` counts the layers of the blocks on the way down (reversed on the way up), `bottleneck`
     those at the bottom, `growth` the new maps of each layer, `first_maps` the maps of the first
     convolution; small `growth` and `first_maps` make a CPU-sized net. Any height and width of at
-    least 2 ** len(blocks) works; ValueError below. The authors evaluate with batch statistics, that
-    is with the batch normalisation in training mode. `maps` lists the concatenated maps of every
-    block in order.
+    least 2 ** len(blocks) works, ValueError below; in training mode the bottleneck must keep more
+    than one value per channel, so a single image needs twice that in height or width. The authors
+    evaluate with batch statistics, that is with the batch normalisation in training mode. `maps`
+    lists the concatenated maps of every block in order.
 
     >>> net = FCDenseNet(3, blocks=(2, 2), bottleneck=2, growth=4, first_maps=8)
     >>> net(torch.zeros(2, 3, 21, 30)).shape, net.maps
@@ -138,9 +139,13 @@ class FCDenseNet(nn.Module):
                 nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "FCDenseNet")
+        check_images(images, self.in_channels, "FCDenseNet", like=next(self.parameters(), None))
         pools = [(f"transition down {i + 1}", 2, 2, 0) for i in range(len(self.down))]
         check_levels(images, pools, 2 ** len(pools), "FCDenseNet")
+        height, width = (n // 2 ** len(pools) for n in images.shape[-2:])
+        values = images.shape[0] * height * width
+        norm = self.bottleneck.layers[0][0]  # pyright: ignore[reportIndexIssue]
+        check_normalised(norm, values, "FCDenseNet: the bottleneck")
         x, skips = self.first(images), []
         for block, transition in zip(self.down, self.transitions_down):
             x = block(x)

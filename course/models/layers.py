@@ -1,37 +1,48 @@
-"""Pieces that several papers share: the door check, initialisation, alignment, pretrained weights.
+"""Pieces that several papers share: checks at the door, initialisation, blocks, alignment.
 
 The one idea here is *where a feature sits*. In a network whose layers have odd kernels `k`, padding
 `k // 2` (times the dilation) and total stride `s`, feature `i` is centred on input pixel `s * i`
-exactly, so `ceil(H / s)` features span the pixels `0 ... s * (ceil(H / s) - 1)`. DeepLab, PSPNet
-and FastFCN choose sizes `s * k + 1` (321, 473, 513) because there the last feature sits on the last
-pixel, and bilinear interpolation with aligned corners puts every logit back where it came from.
+exactly, so `ceil(H / s)` features span the pixels `0 ... s * (ceil(H / s) - 1)`. DeepLab and PSPNet
+choose sizes `s * k + 1` (321, 513; 473, 713) because there the last feature sits on the last pixel,
+and bilinear interpolation with aligned corners puts every logit back where it came from.
 
 References: He et al. 2015, arXiv:1502.01852 (initialisation); Chen et al. 2015, arXiv:1412.7062,
 and Zhao et al. 2017, arXiv:1612.01105 (sizes 8 k + 1).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Weights = str | Mapping[str, Tensor] | Any  # name, state dict, or a torchvision weights member
+from course.models.pretrained import Weights as Weights
+from course.models.pretrained import pretrained_state as pretrained_state
+
 Level = tuple[str, int, int, int]  # name, kernel, stride, padding of one layer
 
 
-def check_images(images: Tensor, channels: int, network: str) -> None:
+def check_images(
+    images: Tensor, channels: int, network: str, *, like: Tensor | None = None
+) -> None:
     """Accept float images (B, `channels`, H, W) without empty axes; refuse everything else.
 
-    Raises TypeError for integer images and ValueError for wrong axes, each with the cure.
+    `like` is a weight of the network: with it, images on another device or (outside autocast) of
+    another precision are refused too. Raises TypeError for what is no tensor, integer images and
+    another precision, ValueError for wrong axes and another device, each with the cure.
 
     >>> check_images(Tensor(3, 8, 8), 3, "SegNet")
     Traceback (most recent call last):
     ...
     ValueError: SegNet expects images (B, 3, H, W), got shape (3, 8, 8): ...add...images[None]
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"{network} expects a torch.Tensor of images (B, {channels}, H, W), got "
+            f"{type(images).__name__}: convert with torch.as_tensor(images)"
+        )
     shape = tuple(images.shape)
     if not images.is_floating_point():
         raise TypeError(
@@ -45,6 +56,18 @@ def check_images(images: Tensor, channels: int, network: str) -> None:
         )
     if 0 in shape:
         raise ValueError(f"{network} got images without pixels, shape {shape}: no axis may be 0")
+    if like is None:
+        return
+    if images.device != like.device:
+        raise ValueError(
+            f"{network} has its weights on {like.device}, got images on {images.device}: "
+            "move one of them with .to(device)"
+        )
+    if images.dtype != like.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(
+            f"{network} has weights of {like.dtype}, got images of {images.dtype}: convert with "
+            f"images.to({like.dtype}), or run under torch.autocast for mixed precision"
+        )
 
 
 def check_levels(images: Tensor, levels: Sequence[Level], step: int, network: str) -> None:
@@ -72,18 +95,22 @@ def check_levels(images: Tensor, levels: Sequence[Level], step: int, network: st
             )
 
 
-def check_pooled_batch(features: Tensor, training: bool, network: str) -> None:
-    """Refuse to normalise one pooled value per channel: a batch of one image in training mode.
+def check_normalised(norm: nn.Module, values: int, features: str) -> None:
+    """Refuse to train batch normalisation on one value per channel.
 
-    >>> check_pooled_batch(Tensor(1, 8, 4, 4), True, "PSPNet")
+    `values` is the product B H W of what reaches `norm`. Frozen (evaluation mode) it normalises by
+    running statistics, and synchronised it sees the values of other devices: both pass.
+
+    >>> check_normalised(nn.BatchNorm2d(8).eval(), 1, "PSPNet: the image-level bin")
+    >>> check_normalised(nn.BatchNorm2d(8), 1, "PSPNet: the image-level bin")
     Traceback (most recent call last):
     ...
-    ValueError: PSPNet pools the whole image to one value, which ... at least 2 images...
+    ValueError: PSPNet: the image-level bin has one value per channel, which batch normalisation ...
     """
-    if training and features.shape[0] == 1:
+    if isinstance(norm, nn.BatchNorm2d) and norm.training and values == 1:
         raise ValueError(
-            f"{network} pools the whole image to one value, which batch normalisation cannot "
-            "normalise for a single image: train with at least 2 images, or call .eval()"
+            f"{features} has one value per channel, which batch normalisation cannot normalise in "
+            "training: train with at least 2 images, freeze the norms, or call .eval()"
         )
 
 
@@ -98,6 +125,25 @@ def check_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_counts(length: int | None = None, **options: Sequence[int]) -> None:
+    """Refuse options that are not one or more (or `length`) whole numbers of at least 1.
+
+    >>> check_counts(rates=(6, 12))
+    >>> check_counts(4, layers=(3, 4, 6))
+    Traceback (most recent call last):
+    ...
+    ValueError: layers must be 4 whole numbers of at least 1, got (3, 4, 6)
+    """
+    for name, given in options.items():
+        values = tuple(given) if isinstance(given, Iterable) else ()
+        whole = all(isinstance(value, Integral) and value >= 1 for value in values)
+        if not (values and whole and len(values) == (length or len(values))):
+            raise ValueError(
+                f"{name} must be {length or 'one or more'} whole numbers of at least 1, "
+                f"got {given!r}"
+            )
 
 
 def scaled(maps: int, width: int, base: int = 64) -> int:
@@ -176,32 +222,10 @@ def upsample_aligned(logits: Tensor, size: Sequence[int], stride: int = 8) -> Te
             f"logits at stride {stride} of a {height} x {width} image are {expected[0]} x "
             f"{expected[1]}, got {logits.shape[-2]} x {logits.shape[-1]}"
         )
-    if (height - 1) % stride or (width - 1) % stride:  # repeat the last row and column once
-        logits = F.pad(logits, (0, 1, 0, 1), mode="replicate")
+    # Repeat the last row and column even where they are cropped off again: a branch on the size
+    # would tie an exported graph to sizes of one kind.
+    logits = F.pad(logits, (0, 1, 0, 1), mode="replicate")
     rows, columns = logits.shape[-2:]
     aligned = ((rows - 1) * stride + 1, (columns - 1) * stride + 1)
     full = F.interpolate(logits, size=aligned, mode="bilinear", align_corners=True)
     return full[..., :height, :width]  # (B, K, H, W)
-
-
-def pretrained_state(architecture: str, weights: Weights) -> Mapping[str, Tensor]:
-    """Return the torchvision state dict that `weights` stands for.
-
-    `weights` is a state dict (used as it is), the name of a torchvision weights entry such as
-    `"IMAGENET1K_V1"` or `"DEFAULT"`, or a member of its enumeration; the last two download on first
-    use. Such weights expect images normalised with torchvision's ImageNet mean and deviation.
-    Raises ValueError for an unknown name.
-
-    >>> list(pretrained_state("resnet50", {"conv1.weight": torch.zeros(1)}))
-    ['conv1.weight']
-    """
-    if isinstance(weights, Mapping):
-        return weights
-    from torchvision.models import get_model_weights  # slow import, only for pretrained weights
-
-    members = get_model_weights(architecture).__members__
-    if isinstance(weights, str):
-        if weights not in members:
-            raise ValueError(f"{architecture} has weights {list(members)}, got {weights!r}")
-        weights = members[weights]
-    return weights.get_state_dict(progress=True, check_hash=True)

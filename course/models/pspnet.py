@@ -24,15 +24,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.losses import cross_entropy
+from course.losses.pixelwise import wrong_output
 from course.models.layers import (
-    Weights,
+    check_counts,
     check_images,
-    check_pooled_batch,
+    check_normalised,
     check_positive,
     conv_bn_relu,
     upsample_aligned,
     use_channels_last,
 )
+from course.models.pretrained import Weights
 from course.models.resnet import RESNET50, RESNET101, ResNet, Stem
 
 
@@ -42,12 +44,14 @@ class WithAuxiliary(NamedTuple):
     logits: Tensor
     auxiliary: Tensor
 
+    trained_by = "course.models.pspnet.auxiliary_loss"
+
 
 class PyramidPooling(nn.Module):
     """Concatenate features with their averages over a pyramid: (B, C, H, W) to (B, 2 C, H, W).
 
     Every one of the `bins` levels gets C / len(bins) maps. Raises ValueError in training mode for a
-    batch of one image if one level pools to a single bin.
+    batch of one image if one level pools to a single bin and its norm is not frozen.
 
     >>> sum(p.numel() for p in PyramidPooling(2048).parameters())
     4198400
@@ -59,7 +63,8 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, bins=min(bins))
+        check_positive(in_channels=in_channels)
+        check_counts(bins=bins)
         if in_channels % len(bins):
             raise ValueError(
                 f"{len(bins)} pyramid levels cannot share {in_channels} channels equally"
@@ -69,10 +74,10 @@ class PyramidPooling(nn.Module):
         self.levels = nn.ModuleList(conv_bn_relu(in_channels, maps, 1) for _ in bins)
 
     def forward(self, x: Tensor) -> Tensor:
-        if 1 in self.bins:
-            check_pooled_batch(x, self.training, "PyramidPooling")
         stack = [x]
         for bins, level in zip(self.bins, self.levels):
+            norm = level[1]  # pyright: ignore[reportIndexIssue]
+            check_normalised(norm, x.shape[0] * bins**2, f"PyramidPooling: level {bins} x {bins}")
             pooled = level(F.adaptive_avg_pool2d(x, bins))  # (B, C / 4, bins, bins)
             stack.append(
                 F.interpolate(pooled, size=x.shape[-2:], mode="bilinear", align_corners=True)
@@ -84,9 +89,10 @@ class PSPNet(nn.Module):
     """Map images (B, C, H, W) of any size to logits (B, K, H, W); subclasses fix `layers`.
 
     `width` is the number of maps of the stem (64), all others scale with it. `auxiliary=True` adds
-    the auxiliary head: in training mode the network then returns `WithAuxiliary`, in
-    evaluation mode plain logits as ever. `weights=` loads torchvision's ImageNet weights, which
-    need `stem="7x7"`.
+    the auxiliary head: in training mode the network then returns `WithAuxiliary`, which is for
+    `auxiliary_loss`, in evaluation mode plain logits as ever. `weights=` loads torchvision's
+    ImageNet weights, which need `stem="7x7"`. Training takes at least 2 images or frozen norms: a
+    single one has one value per channel in the 1 x 1 bin.
 
     >>> net = PSPNet((1, 1, 1, 1), 3, width=8, auxiliary=True)
     >>> [logits.shape[1:] for logits in net(torch.zeros(2, 3, 41, 33))]
@@ -127,7 +133,7 @@ class PSPNet(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor | WithAuxiliary:
-        check_images(images, self.in_channels, "PSPNet")
+        check_images(images, self.in_channels, "PSPNet", like=next(self.parameters(), None))
         size = images.shape[-2:]
         _, _, c4, c5 = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
         logits = upsample_aligned(self.head(self.pyramid(c5)), size)
@@ -163,11 +169,14 @@ class PSPNet101(PSPNet):
 def scoring_head(in_channels: int, maps: int, num_classes: int, dropout: float) -> nn.Sequential:
     """Build 3 x 3 convolution + BN + ReLU, dropout, 1 x 1 classifier: (B, C, H, W) to (B, K, H, W).
 
+    The dropout takes whole maps, as in the authors' release: neighbours in a map are so alike that
+    they would give away a single value.
+
     >>> sum(p.numel() for p in scoring_head(1024, 256, 21, dropout=0.1).parameters())
     2365205
     """
     return nn.Sequential(
-        conv_bn_relu(in_channels, maps, 3), nn.Dropout(dropout), nn.Conv2d(maps, num_classes, 1)
+        conv_bn_relu(in_channels, maps, 3), nn.Dropout2d(dropout), nn.Conv2d(maps, num_classes, 1)
     )
 
 
@@ -175,7 +184,8 @@ def auxiliary_loss(output: Tensor | WithAuxiliary, labels: Tensor, weight: float
     """Return cross-entropy of the logits plus `weight` times that of the auxiliary logits.
 
     `labels` is (B, H, W) int64 with 255 = ignore. Plain logits (evaluation mode, or no auxiliary
-    head) count alone, so the same loss serves training and validation.
+    head) count alone, so the same loss serves training and validation. Raises TypeError for the
+    output of other heads, and names their loss.
 
     >>> labels = torch.zeros(1, 2, 2, dtype=torch.int64)
     >>> flat = torch.zeros(1, 2, 2, 2)
@@ -186,4 +196,6 @@ def auxiliary_loss(output: Tensor | WithAuxiliary, labels: Tensor, weight: float
     """
     if isinstance(output, Tensor):
         return cross_entropy(output, labels)
+    if not isinstance(output, WithAuxiliary):
+        raise wrong_output("auxiliary_loss", output)
     return cross_entropy(output.logits, labels) + weight * cross_entropy(output.auxiliary, labels)

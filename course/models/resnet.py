@@ -24,13 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.models.layers import (
-    Weights,
+    check_counts,
     check_images,
+    check_normalised,
     check_positive,
     conv_bn_relu,
-    pretrained_state,
     use_channels_last,
 )
+from course.models.pretrained import Weights, load_fitting, pretrained_state
 
 RESNET50 = (3, 4, 6, 3)
 RESNET101 = (3, 4, 23, 3)
@@ -81,7 +82,8 @@ class ResNet(nn.Module):
     module docstring holds, and `stem` chooses one 7 x 7 or three 3 x 3 convolutions (`"deep"`,
     PSPNet). Stage maps are 4, 8, 16 and 32 times `width`. Sizes follow ceil(H / stride).
     Parameter names are torchvision's, so `weights=` (see `pretrained_state`) loads its ImageNet
-    models. Raises ValueError for an unknown stride, stem, rule, or weights that do not fit.
+    models. Raises ValueError for an unknown stride, stem, rule, or weights that do not fit, and in
+    training mode for a single image of which one value per channel is left.
 
     >>> import torch
     >>> net = ResNet((1, 1, 1, 1), width=8, output_stride=8)
@@ -111,9 +113,8 @@ class ResNet(nn.Module):
                 "stem is '7x7' or 'deep' and first_block is 'previous' or 'stage', "
                 f"got {stem!r} and {first_block!r}"
             )
-        if len(layers) != 4 or min(layers) < 1:
-            raise ValueError(f"layers must be four block counts of at least 1, got {layers}")
-        self.in_channels = in_channels
+        check_counts(4, layers=layers)
+        self.in_channels, self.output_stride = in_channels, output_stride
         self.channels = tuple(width * 4 * 2**i for i in range(4))  # maps of the four stages
         if stem == "7x7":
             self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
@@ -149,16 +150,24 @@ class ResNet(nn.Module):
             self._load(tuple(layers), stem, weights)
 
     def _load(self, layers: tuple[int, ...], stem: str, weights: Weights) -> None:
-        if layers not in _ARCHITECTURES or stem == "deep" or self.channels[0] != 256:
+        width = self.channels[0] // 4
+        published = layers in _ARCHITECTURES and stem == "7x7" and width == 64
+        if not published or self.in_channels != 3:
             raise ValueError(
-                "pretrained weights need layers of ResNet-50, 101 or 152, width=64 and the 7x7 "
-                f"stem, got layers={layers}, width={self.channels[0] // 4} and stem={stem!r}"
+                "pretrained weights need layers of ResNet-50, 101 or 152, width=64, the 7x7 stem "
+                f"and in_channels=3, got layers={layers}, width={width}, stem={stem!r} and "
+                f"in_channels={self.in_channels}"
             )
-        state = pretrained_state(_ARCHITECTURES[layers], weights)
-        self.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+        architecture = _ARCHITECTURES[layers]
+        state = pretrained_state(architecture, weights)
+        own = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        load_fitting(self, own, architecture)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        check_images(images, self.in_channels, "ResNet")
+        check_images(images, self.in_channels, "ResNet", like=next(self.parameters(), None))
+        cells = [-(-n // self.output_stride) for n in images.shape[-2:]]
+        values = images.shape[0] * cells[0] * cells[1]
+        check_normalised(self.layer4[-1].bn3, values, "ResNet: its last stage")
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)  # (B, w, H/2, W/2)
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # (B, w, H/4, W/4)
         c2 = self.layer1(x)  # (B, 4w, H/4, W/4)

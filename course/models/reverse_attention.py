@@ -25,25 +25,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.losses import cross_entropy
+from course.losses.pixelwise import wrong_output
 from course.models.aspp import ASPP
 from course.models.layers import (
-    Weights,
     check_images,
     check_positive,
     upsample_aligned,
     use_channels_last,
 )
+from course.models.pretrained import Weights
 from course.models.resnet import RESNET101, ResNet
 
 Mask = Literal["normalised", "simple"]
 
 
 class ReverseAttentionOutput(NamedTuple):
-    """Three logits (B, K, H, W) of a `ReverseAttentionNet` in training mode."""
+    """Three logits (B, K, H, W) of a `ReverseAttentionNet`: what it returns in training mode."""
 
     original: Tensor
     reverse: Tensor
     combined: Tensor
+
+    trained_by = "course.models.reverse_attention.reverse_attention_loss"
 
 
 def reverse_attention_mask(original: Tensor, mask: Mask = "normalised") -> Tensor:
@@ -77,8 +80,10 @@ class ReverseAttentionNet(nn.Module):
     """Map images (B, C, H, W) of any size to logits Y (B, K, H, W); DeepLab-LargeFOV on ResNet-101.
 
     In training mode the result is `ReverseAttentionOutput(original, reverse, combined)`; give it to
-    `reverse_attention_loss`. Branches are combined at stride 8 and upsampled afterwards. `width` is
-    the number of maps of the stem, `layers` the blocks of the ResNet, `rate` that of both heads.
+    `reverse_attention_loss`. Branches are combined at stride 8 and upsampled afterwards; `branches`
+    returns all three at stride 8 in any mode, to look at what R learns. `width` is
+    the number of maps of the stem, `layers` the blocks of the ResNet, `rate` that of both heads. To
+    train on a single image it must have more than 8 pixels in height or width.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in ReverseAttentionNet().parameters())
@@ -120,17 +125,26 @@ class ReverseAttentionNet(nn.Module):
         self.reverse = ASPP(32 * width, num_classes, rates=(rate,))
         use_channels_last(self)
 
-    def forward(self, images: Tensor) -> Tensor | ReverseAttentionOutput:
-        check_images(images, self.in_channels, "ReverseAttentionNet")
-        size = images.shape[-2:]
+    def branches(self, images: Tensor) -> ReverseAttentionOutput:
+        """Return O, R and Y at stride 8, each (B, K, ceil(H / 8), ceil(W / 8)), in any mode.
+
+        >>> net = ReverseAttentionNet(3, layers=(1, 1, 1, 1), width=4).eval()
+        >>> [tuple(logits.shape) for logits in net.branches(torch.zeros(2, 3, 41, 33))]
+        [(2, 3, 6, 5), (2, 3, 6, 5), (2, 3, 6, 5)]
+        """
+        check_images(
+            images, self.in_channels, "ReverseAttentionNet", like=next(self.parameters(), None)
+        )
         features = self.backbone(images)[-1]  # (B, 2048, H/8, W/8)
         original, reverse = self.original(features), self.reverse(features)  # (B, K, H/8, W/8)
-        combined = upsample_aligned(reverse_attention(original, reverse, self.mask), size)
+        combined = reverse_attention(original, reverse, self.mask)
+        return ReverseAttentionOutput(original, reverse, combined)
+
+    def forward(self, images: Tensor) -> Tensor | ReverseAttentionOutput:
+        output, size = self.branches(images), images.shape[-2:]
         if not self.training:
-            return combined
-        return ReverseAttentionOutput(
-            upsample_aligned(original, size), upsample_aligned(reverse, size), combined
-        )
+            return upsample_aligned(output.combined, size)
+        return ReverseAttentionOutput(*(upsample_aligned(logits, size) for logits in output))
 
 
 def reverse_attention_loss(
@@ -140,7 +154,8 @@ def reverse_attention_loss(
 ) -> Tensor:
     """Sum the cross-entropies of O, -R and Y against `labels` (B, H, W) int64, 255 = ignore.
 
-    `weights` are those of the three terms. Plain logits (evaluation mode) count alone.
+    `weights` are those of the three terms; ValueError unless there are three. Plain logits
+    (evaluation mode) count alone. Raises TypeError for the output of other heads.
 
     >>> labels = torch.zeros(1, 1, 1, dtype=torch.int64)
     >>> o, r = torch.zeros(1, 2, 1, 1), torch.tensor([-9.0, 9.0]).view(1, 2, 1, 1)
@@ -152,6 +167,12 @@ def reverse_attention_loss(
     """
     if isinstance(output, Tensor):
         return cross_entropy(output, labels)
+    if not isinstance(output, ReverseAttentionOutput):
+        raise wrong_output("reverse_attention_loss", output)
+    if len(weights) != 3:
+        raise ValueError(
+            f"weights are those of the terms O, -R and Y, three numbers; got {weights}"
+        )
     terms = (output.original, -output.reverse, output.combined)
     losses = [cross_entropy(logits, labels) for logits in terms]
     return sum(w * loss for w, loss in zip(weights, losses, strict=True))  # pyright: ignore

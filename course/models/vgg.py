@@ -10,11 +10,14 @@ Reference: Simonyan, Zisserman, *Very Deep Convolutional Networks for Large-Scal
 Recognition*, ICLR 2015, arXiv:1409.1556, table 1, configuration D.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from course.models.layers import Weights, he_init, pretrained_state, scaled
+from course.models.layers import he_init, scaled
+from course.models.pretrained import Weights, load_fitting, pretrained_state
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # maps, number of convolutions
 
@@ -35,7 +38,6 @@ def vgg_stages(
     (padding follows), and `first_padding` is the padding of the very first convolution (100 in the
     published FCN).
 
-    >>> import torch
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in vgg_stages().parameters())
     14714688
@@ -62,28 +64,63 @@ def vgg_stages(
 def load_vgg16(stages: nn.ModuleList, weights: Weights) -> Mapping[str, Tensor]:
     """Copy torchvision's VGG16 convolutions into `stages` and return the whole state dict.
 
-    Stages with batch normalisation take the weights of `vgg16_bn`. Raises ValueError unless the
-    stages have 3 input channels and the published width. See `pretrained_state` for `weights`.
+    Stages with batch normalisation take the weights of `vgg16_bn`. Without biases (SegNet as
+    published), the bias that is dropped goes into the running mean, so nothing changes in
+    evaluation mode. Raises ValueError unless the stages have 3 input channels and the published
+    width, and for weights of another network. See `pretrained_state` for `weights`.
 
-    >>> import torch
     >>> load_vgg16(vgg_stages(width=8), weights={})
     Traceback (most recent call last):
     ...
     ValueError: pretrained VGG16 weights need in_channels=3 and width=64, got 3 and 8
     """
-    layers = [m for m in stages.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    maps, channels = layers[0].weight.shape[:2]
+    layers = {n: m for n, m in stages.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)}
+    first, second = list(layers.values())[:2]
+    maps, channels = first.weight.shape[:2]
     if (maps, channels) != (64, 3):
         raise ValueError(
             f"pretrained VGG16 weights need in_channels=3 and width=64, got {channels} and {maps}"
         )
-    normalised = isinstance(layers[1], nn.BatchNorm2d)
-    state = pretrained_state("vgg16_bn" if normalised else "vgg16", weights)
+    architecture = "vgg16_bn" if isinstance(second, nn.BatchNorm2d) else "vgg16"
+    state = pretrained_state(architecture, weights)
     groups: dict[int, dict[str, Tensor]] = {}  # one per layer, in torchvision's numbering
     for key, value in state.items():
-        part, index, name = key.split(".")
-        if part == "features":
-            groups.setdefault(int(index), {})[name] = value
-    for layer, index in zip(layers, sorted(groups), strict=True):
-        layer.load_state_dict(groups[index])
+        if match := re.fullmatch(r"features\.(\d+)\.(\w+)", key):
+            groups.setdefault(int(match[1]), {})[match[2]] = value
+    if len(groups) != len(layers):
+        raise ValueError(
+            f"weights do not fit {architecture}: expected {len(layers)} layers 'features.N' with "
+            f"weights, got {len(groups)}; give the state dict of torchvision's {architecture}"
+        )
+    found = [groups[index] for index in sorted(groups)]
+    for layer, values, following in zip(layers.values(), found, found[1:]):
+        if isinstance(layer, nn.Conv2d) and layer.bias is None and "running_mean" in following:
+            bias = values.pop("bias", torch.zeros(()))
+            following["running_mean"] = following["running_mean"] - bias
+    named = zip(layers, found)
+    own = {f"{name}.{key}": value for name, values in named for key, value in values.items()}
+    load_fitting(stages, own, architecture)
     return state
+
+
+def load_vgg16_classifier(fc6: nn.Module, fc7: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy VGG16's fc6 and fc7 from `state`, as `load_vgg16` returns it.
+
+    The layers may be linear, or convolutions that do the same (FCN): torch flattens features as
+    (C, H, W), so the matrix has the kernel's order. Raises ValueError if `state` holds convolutions
+    only, or if the layers have other sizes, such as those of other than 7 x 7 features.
+
+    >>> fc6, fc7 = nn.Conv2d(2, 8, 7), nn.Conv2d(8, 8, 1)
+    >>> load_vgg16_classifier(fc6, fc7, {"features.0.weight": torch.zeros(1)})
+    Traceback (most recent call last):
+    ...
+    ValueError: weights do not fit VGG16's fc6: 2 missing (weight, bias); give the state dict ...
+
+    Source: section 2.1; Long et al., CVPR 2015, section 3.1 (as convolutions).
+    """
+    for layer, name, key in ((fc6, "fc6", "classifier.0."), (fc7, "fc7", "classifier.3.")):
+        own = {k.removeprefix(key): value for k, value in state.items() if k.startswith(key)}
+        kernel = layer.state_dict()["weight"].shape
+        if "weight" in own and own["weight"].numel() == kernel.numel():
+            own["weight"] = own["weight"].reshape(kernel)
+        load_fitting(layer, own, f"VGG16's {name}")

@@ -293,7 +293,9 @@ CALLS = {
     "models.deeplab.DeepLabV2.scores": lambda: given(
         deeplab.DeepLabV2.scores, net(deeplab.DeepLabV2(3, layers=(1, 1, 1, 1), width=4)), images()
     ),
-    "models.deeplab.multi_scale_max": lambda: given(deeplab.multi_scale_max, torch.tanh, images()),
+    "models.multi_scale.multi_scale_max": lambda: given(
+        deeplab.multi_scale_max, torch.tanh, images()
+    ),
     "models.deeplab.predict_with_crf": lambda: given(
         deeplab.predict_with_crf,
         net(deeplab.DeepLabLargeFOV(3, width=2)),
@@ -338,12 +340,14 @@ CALLS = {
         lambda layer, x: fast_rcnn.truncated_svd(layer, 4)(x), net(nn.Linear(9, 7)),
         images(1, 1, 9)[0, 0],
     ),
-    "models.layers.check_images": lambda: given(layers.check_images, images(), 3, "Net"),
+    "models.layers.check_images": lambda: given(
+        layers.check_images, images(), 3, "Net", like=images()
+    ),
     "models.layers.check_levels": lambda: given(
         layers.check_levels, images(), [("conv1", 3, 1, 0)], 2, "Net"
     ),
-    "models.layers.check_pooled_batch": lambda: given(
-        layers.check_pooled_batch, images(), True, "Net"
+    "models.layers.check_normalised": lambda: given(
+        layers.check_normalised, nn.BatchNorm2d(3), 2, "Net: its features"
     ),
     "models.layers.upsample_aligned": lambda: given(
         layers.upsample_aligned, images(2, 3, 4), (22, 25)
@@ -420,6 +424,10 @@ CALLS = {
     "models.rcnn_stages.svm_targets": lambda: given(
         rcnn_stages.svm_targets, corners(30), objects(4), 3
     ),
+    "models.reverse_attention.ReverseAttentionNet.branches": lambda: given(
+        course.models.ReverseAttentionNet.branches,
+        net(course.models.ReverseAttentionNet(3, layers=(1, 1, 1, 1), width=4)), images(),
+    ),
     "models.reverse_attention.reverse_attention": lambda: given(
         reverse_attention.reverse_attention, torch.randn(9), torch.randn(9)
     ),
@@ -465,8 +473,10 @@ NOT_CALLED = {
     "models.deeplab.atrous_vgg16": "builds a network",
     "models.layers.he_init": "draws random weights where they are",
     "models.layers.use_channels_last": "changes no value",
-    "models.layers.pretrained_state": "returns the state dict that it is given",
+    "models.pretrained.load_fitting": "copies what it is given",
+    "models.pretrained.pretrained_state": "returns the state dict that it is given",
     "models.vgg.load_vgg16": "copies pretrained weights of the full size",
+    "models.vgg.load_vgg16_classifier": "copies what it is given",
 }
 
 NO_TENSOR = {

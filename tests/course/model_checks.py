@@ -76,6 +76,14 @@ def check_gradients(
         assert parameter.grad.abs().sum() > 0, name
 
 
+def freeze_norms(net: Net) -> Net:
+    """Put the batch normalisations into evaluation mode, as for fine-tuning on single images."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return net
+
+
 def uneven(output: Tensor) -> Tensor:
     """Sum logits with weights that differ everywhere."""
     generator = torch.Generator().manual_seed(1)
@@ -154,7 +162,7 @@ def overfit(
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     net.train()
     for module in net.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0
     for _ in range(steps):
         optimizer.zero_grad()
@@ -162,7 +170,7 @@ def overfit(
         optimizer.step()
     with torch.no_grad():
         output = net(images)
-    logits = output if isinstance(output, Tensor) else output[-1 if len(output) == 3 else 0]
+    logits = getattr(output, "combined", output if isinstance(output, Tensor) else output[0])
     return (logits.argmax(1) == labels).float().mean().item()
 
 

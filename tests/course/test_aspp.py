@@ -1,6 +1,8 @@
+import re
+
 import pytest
 import torch
-from model_checks import check_gradients, parameters, randomise, uneven
+from model_checks import check_gradients, freeze_norms, parameters, randomise, uneven
 from torch.nn import functional as F
 
 from course.models.aspp import ASPP, ASPPv3
@@ -78,11 +80,23 @@ def test_share_of_positions_with_all_taps_inside():
 
 
 def test_one_image_cannot_be_normalised_in_training():
-    with pytest.raises(ValueError, match=r"ASPPv3 pools the whole image.*at least 2 images"):
+    with pytest.raises(ValueError, match=r"ASPPv3: the pooled image has one .*at least 2 images"):
         ASPPv3(4, 4).train()(torch.zeros(1, 4, 8, 8))
     assert ASPPv3(4, 4).eval()(torch.zeros(1, 4, 8, 8)).shape == (1, 4, 8, 8)
+    frozen = freeze_norms(ASPPv3(4, 4).train())
+    assert frozen(torch.zeros(1, 4, 8, 8)).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("rates", [(0, 6), (), 12, (1.5,)])
+@pytest.mark.parametrize(
+    "head", [lambda rates: ASPP(4, 2, rates=rates), lambda r: ASPPv3(4, rates=r)]
+)
+def test_bad_rates(head, rates):
+    message = re.escape(f"rates must be one or more whole numbers of at least 1, got {rates}")
+    with pytest.raises(ValueError, match=message):
+        head(rates)
 
 
 def test_bad_options():
-    with pytest.raises(ValueError, match="rates must be at least 1, got 0"):
-        ASPP(4, 2, rates=(0, 6))
+    with pytest.raises(ValueError, match="hidden must be at least 1, got -3"):
+        ASPP(4, 2, hidden=-3)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,10 @@ from course import models
 from course.cli import main
 from course.experiments.sets import NAMES, REAL, load_set, objects_of, resized
 from course.experiments.systems import SYSTEMS
-from course.experiments.tasks.pixels import Mirrored
+from course.experiments.tasks.pixels import Mirrored, Segmentation
+from course.models.encnet import WithContext
+from course.models.pspnet import WithAuxiliary
+from course.models.reverse_attention import ReverseAttentionOutput
 
 TINY = ["--size", "32", "--train", "6", "--test", "3", "--batch-size", "4", "--device", "cpu"]
 SEGNET = ["train", "SegNetBasic", "--data", "lines", "--width", "2", *TINY]
@@ -52,7 +56,8 @@ def test_systems_lists_every_system_with_its_published_size(capsys):
         line = next(line for line in lines if line.split()[:1] == [system.name])
         assert f"{system.parameters:,}" in line
         assert system.paper.split()[-1] in line
-    assert {system.name for system in SYSTEMS} == set(models.__all__) - {"JPU"}  # a part, no system
+    without_size = {"JPU", "PSPNet", "FCDenseNet"}  # a part; what others fix the layers of
+    assert {system.name for system in SYSTEMS} == set(models.__all__) - without_size
 
 
 def test_help_and_systems_load_no_torch():
@@ -315,6 +320,25 @@ def test_objects_come_from_instances_where_there_are_some():
     boxes, labels = objects_of({"mask": torch.zeros(4, 4, dtype=torch.int64)}, 3)
     assert boxes.shape == (0, 4)
     assert labels.dtype == torch.int64
+
+
+LOGITS, PRESENCE = torch.zeros(1, 2, 1, 1), torch.zeros(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("output", "terms"),  # in units of ln 2, with the published weights
+    [
+        (LOGITS, 1.0),
+        (WithAuxiliary(LOGITS, LOGITS), 1.4),
+        (WithContext(LOGITS, LOGITS, PRESENCE), 1.4),
+        (WithContext(LOGITS, None, PRESENCE), 1.2),
+        (ReverseAttentionOutput(LOGITS, LOGITS, LOGITS), 3.0),
+    ],
+)
+def test_the_loss_of_segmentation_follows_the_output(output, terms):
+    batch = {"mask": torch.zeros(1, 1, 1, dtype=torch.int64)}
+    loss = Segmentation([], [], ("a", "b")).loss(output, batch)  # pyright: ignore
+    assert loss.item() == pytest.approx(terms * math.log(2))
 
 
 def test_a_mirrored_u_net_keeps_every_pixel_in_place():

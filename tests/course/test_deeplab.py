@@ -205,6 +205,18 @@ def test_crf_sees_the_images_and_the_network_their_standardised_form():
     torch.testing.assert_close(beliefs.sum(1), torch.ones(2, 9, 12))
 
 
+def test_crf_takes_the_largest_logits_over_the_scales():
+    crf = pytest.importorskip("course.crf")
+    net, images = small_v2().train(), torch.rand(1, 3, 33, 65)
+    scales = (0.5, 0.75, 1.0)
+    beliefs = predict_with_crf(net, images, scales=scales, normalise=lambda x: x * 4 - 2)
+    assert net.training
+    with torch.no_grad():
+        logits = multi_scale_max(net.eval(), images * 4 - 2, scales=scales)
+        assert (logits > net(images * 4 - 2)).any()  # the other scales have a say
+    torch.testing.assert_close(beliefs, crf.mean_field(logits, images))
+
+
 def test_crf_clears_specks_of_a_uniform_region():
     images = torch.full((1, 3, 24, 24), 0.2)
     images[..., 12:] = 0.9
@@ -221,10 +233,21 @@ def test_crf_clears_specks_of_a_uniform_region():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="scales is empty"):
-        multi_scale_max(lambda x: x, torch.zeros(1, 1, 9, 9), scales=())
+    for scales in ((), (1.0, 0.0), (-1.0,), (float("nan"),)):
+        with pytest.raises(ValueError, match=r"scales must be positive, .*; got \("):
+            multi_scale_max(lambda x: x, torch.zeros(1, 1, 9, 9), scales=scales)
+    with pytest.raises(ValueError, match=r"got shape \(1, 9, 9\): .*images\[None\]"):
+        multi_scale_max(lambda x: x, torch.zeros(1, 9, 9))
+    with pytest.raises(TypeError, match=r"returned tuple, expected logits .* \.eval\(\)"):
+        multi_scale_max(lambda x: (x, x), torch.zeros(1, 1, 9, 9))  # pyright: ignore
     with pytest.raises(ValueError, match="backbone must be 'resnet101' or 'vgg16', got 'vgg19'"):
         DeepLabV2(backbone="vgg19")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="layers must be 4 whole numbers of at least 1, got 50"):
+        small_v2(layers=50)
+    for options in ({"kernel": 0}, {"rate": -2}, {"hidden": -3}):
+        ((name, value),) = options.items()
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
+            DeepLabLargeFOV(width=1, **options)
     with pytest.raises(ValueError, match="must be even to pad both sides alike, got 4, 5"):
         DeepLabLargeFOV(width=1, kernel=4, rate=5)
     for net in (DeepLabLargeFOV(2, width=1), small_v2(width=1)):

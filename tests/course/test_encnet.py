@@ -12,6 +12,7 @@ from course.models.encnet import (
     WithContext,
     context_loss,
 )
+from course.models.pspnet import WithAuxiliary
 
 
 def test_encoding_is_the_sum_of_shared_residuals():
@@ -73,6 +74,46 @@ def test_the_loss_asks_which_classes_are_there():
         context_loss(WithContext(logits, 0 * logits, presence), target, presence=0.0),
         plain + 0.2 * torch.tensor(3.0).log(),
     )
+
+
+def presence_by_loops(logits, target):
+    """Binary cross-entropy by image and class; images without a label are skipped."""
+    losses = []
+    for row, labels in zip(logits, target):
+        if (labels == 255).all():
+            continue
+        for k, logit in enumerate(row):
+            p = torch.sigmoid(logit if ((labels == k) & (labels != 255)).any() else -logit)
+            losses.append(-p.log())
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("classes", [3, 260])  # beyond 255 one class has the number of the ignored
+def test_presence_equals_a_count_by_loops(classes):
+    target = torch.randint(0, min(classes, 255), (3, 4, 5))
+    target[0, :2], target[1] = 255, 255
+    logits, presence = torch.zeros(3, classes, 4, 5), torch.randn(3, classes)
+    loss = context_loss(WithContext(logits, None, presence), target, presence=1.0)
+    expected = torch.tensor(float(classes)).log() + presence_by_loops(presence, target)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_batch_without_labels_has_no_gradient():
+    parts = [torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5), torch.randn(2, 3)]
+    output = WithContext(*(part.requires_grad_() for part in parts))
+    loss = context_loss(output, torch.full((2, 4, 5), 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(part.grad is not None and not part.grad.any() for part in parts)
+
+
+def test_plain_logits_count_alone_and_other_heads_are_refused():
+    logits, target = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    torch.testing.assert_close(context_loss(logits, target), F.cross_entropy(logits, target))
+    with pytest.raises(
+        TypeError, match=r"context_loss does not take WithAux.*pspnet.auxiliary_loss"
+    ):
+        context_loss(WithAuxiliary(logits, logits), target)  # pyright: ignore
 
 
 @pytest.mark.parametrize("options", [{"channels": 0}, {"channels": 4, "codes": 0}])

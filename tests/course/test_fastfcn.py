@@ -4,6 +4,7 @@ from model_checks import (
     check_compiles,
     check_contract,
     check_gradients,
+    freeze_norms,
     meta_shape,
     overfit,
     parameters,
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from course.geometry import count_macs
 from course.models import JPU, FastFCN
-from course.models.encnet import WithContext
+from course.models.encnet import WithContext, context_loss
 from course.models.pspnet import WithAuxiliary, auxiliary_loss
 from course.models.resnet import RESNET50, RESNET101, ResNet
 
@@ -28,6 +29,36 @@ def small(**options) -> FastFCN:
 
 def test_published_parameters():
     assert parameters(JPU) == 19_735_552
+    assert parameters(FastFCN) == 66_328_149
+    assert parameters(lambda: FastFCN(stem="deep")) == 66_451_925
+
+
+def test_c5_is_laid_corner_on_corner():
+    """How far off, in pixels, the docstring says it is: by a picture of positions."""
+    for side, most, mean in ((480, 24, 12), (481, 0, 0), (513, 0, 0)):
+        rows, coarse = -(-side // 8), -(-side // 32)
+        net = JPU((1, 1, 1), width=1, rates=(1,)).eval()
+        net.conv5 = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
+        net.branches = torch.nn.ModuleList([torch.nn.Identity()])
+        c5 = 32.0 * torch.arange(coarse)[:, None].expand(1, 1, coarse, coarse)
+        seen = net(torch.zeros(1, 1, rows, rows), torch.zeros(1, 1, *2 * [-(-rows // 2)]), c5)
+        off = (seen[0, 0, :, 0] - 8 * torch.arange(rows)).abs()
+        assert (off.max().item(), off.mean().item()) == pytest.approx((most, mean), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "drops"),
+    [
+        ({"head": "psp", "auxiliary": True}, [0.1, 0.1]),
+        ({"head": "aspp"}, [0.5, 0.1]),
+        ({"head": "aspp", "dropout": 0.0}, [0.0, 0.0]),
+        ({"head": "encnet"}, [0.1]),
+    ],
+)
+def test_dropout_takes_whole_maps_as_released(options, drops):
+    found = [m for m in small(**options).modules() if "Dropout" in type(m).__name__]
+    assert [type(m) for m in found] == [torch.nn.Dropout2d] * len(drops)
+    assert [m.p for m in found] == drops
 
 
 @pytest.mark.parametrize(
@@ -120,6 +151,17 @@ def test_gradients_reach_every_parameter(head):
     check_gradients(net, torch.rand(2, 3, 45, 70), lambda y: sum(uneven(part) for part in y))
 
 
+def test_presence_is_trained_without_an_auxiliary_head():
+    net, labels = small(head="encnet", dropout=0.0), torch.randint(0, 3, (2, 45, 70))
+    images = torch.rand(2, 3, 45, 70)
+    assert net(images).auxiliary is None
+    check_gradients(net, images, lambda y: context_loss(y, labels))
+    net.eval()
+    torch.testing.assert_close(
+        context_loss(net(images), labels), F.cross_entropy(net(images), labels)
+    )
+
+
 def test_overfits_two_scenes():
     torch.manual_seed(0)
     net = small(width=4, head="fcn", auxiliary=True)
@@ -132,7 +174,21 @@ def test_compiles_without_graph_breaks(head):
     check_compiles(small(head=head), torch.rand(2, 3, 45, 34))
 
 
+def test_one_small_image_needs_frozen_norms_in_training():
+    net = small(head="fcn").train()
+    with pytest.raises(ValueError, match="ResNet: its last stage has one value per channel"):
+        net(torch.rand(1, 3, 32, 32))
+    freeze_norms(net.backbone)
+    with pytest.raises(ValueError, match="JPU: c5 has one value per channel"):
+        net(torch.rand(1, 3, 32, 32))
+    assert net(torch.rand(1, 3, 33, 32)).shape == (1, 3, 33, 32)
+
+
 def test_bad_input():
+    with pytest.raises(ValueError, match=r"in_channels must be 3 whole numbers .* got \(2, 4\)"):
+        JPU((2, 4))
+    with pytest.raises(ValueError, match=r"rates must be one or more whole numbers .* got \(\)"):
+        JPU(rates=())
     with pytest.raises(
         ValueError, match="head must be 'encnet', 'psp', 'aspp' or 'fcn', got 'enc'"
     ):

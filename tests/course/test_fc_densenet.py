@@ -143,6 +143,14 @@ def test_contract():
     check_contract(small(), torch.rand(2, 3, 21, 30), 3)
 
 
+def test_one_image_needs_more_than_one_value_at_the_bottleneck_in_training():
+    net = small().train()
+    with pytest.raises(ValueError, match="FCDenseNet: the bottleneck has one value per channel"):
+        net(torch.rand(1, 3, 4, 7))
+    assert net(torch.rand(1, 3, 4, 8)).shape == (1, 3, 4, 8)
+    assert net(torch.rand(2, 3, 4, 4)).shape == (2, 3, 4, 4)
+
+
 def test_gradients_reach_every_parameter():
     check_gradients(small().eval(), torch.rand(2, 3, 21, 30), uneven)
 

@@ -1,5 +1,6 @@
 """The shared pieces of `course.models.layers`."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,6 +33,75 @@ def test_sizes_8k_plus_1_are_aligned_corner_interpolation():
 def test_upsampling_has_the_right_gradient():
     logits = torch.randn(1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: layers.upsample_aligned(x, (11, 7), 4), logits)
+
+
+def test_an_exported_upsampling_takes_every_size():
+    class Net(torch.nn.Module):
+        def forward(self, logits, images):
+            return layers.upsample_aligned(logits, images.shape[-2:])
+
+    def example(height, width):
+        return torch.rand(2, 3, -(-height // 8), -(-width // 8)), torch.rand(2, 3, height, width)
+
+    sizes = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(Net(), example(41, 50), dynamic_shapes=(sizes, sizes)).module()
+    for size in ((41, 50), (66, 83), (33, 57)):  # the last row on the last pixel, and before it
+        inputs = example(*size)
+        torch.testing.assert_close(program(*inputs), Net()(*inputs))
+
+
+class Scores(torch.nn.Module):
+    """A network that asks everything at the door."""
+
+    def __init__(self):
+        super().__init__()
+        self.score = torch.nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        layers.check_images(images, 3, "Scores", like=next(self.parameters(), None))
+        return self.score(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.zeros((1, 3, 4, 5), "f"), TypeError, r"got ndarray: convert with torch\.as_tensor"),
+        (torch.zeros(1, 3, 4, 5).byte(), TypeError, r"got torch\.uint8: .*/ 255"),
+        (
+            torch.zeros(1, 3, 4, 5).double(),
+            TypeError,
+            r"float32, got .*float64: .*to\(torch\.float32",
+        ),
+        (torch.zeros(1, 3, 4, 5, device="meta"), ValueError, "weights on cpu, got images on meta"),
+    ],
+)
+def test_images_must_fit_the_weights(images, error, message):
+    with pytest.raises(error, match=message):
+        Scores()(images)
+
+
+def test_the_door_is_open_to_autocast_to_compilers_and_to_replicas_without_parameters():
+    net, images = Scores(), torch.rand(2, 3, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = net(images.bfloat16())
+        compiled = torch.compile(net, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(images.bfloat16()), expected)
+    exported = torch.export.export(net, (images,)).module()
+    torch.testing.assert_close(exported(images), net(images))
+    layers.check_images(images.double(), 3, "Net", like=next(torch.nn.ReLU().parameters(), None))
+
+
+def test_norms_that_see_more_or_learn_nothing_are_left_alone():
+    norm = torch.nn.BatchNorm2d(3)
+    with pytest.raises(ValueError, match="Net: c5 has one value per channel"):
+        layers.check_normalised(norm, 1, "Net: c5")
+    layers.check_normalised(norm, 2, "Net: c5")
+    for other in (
+        torch.nn.BatchNorm2d(3).eval(),
+        torch.nn.SyncBatchNorm(3),
+        torch.nn.GroupNorm(1, 3),
+    ):
+        layers.check_normalised(other, 1, "Net: c5")
 
 
 def test_upsampling_refuses_other_sizes():
@@ -68,25 +138,3 @@ def test_he_init_keeps_the_variance(transposed):
     layers.he_init(layer)
     y = layer(torch.randn(4, 64, 40, 40))[..., 4:-4, 4:-4]
     assert y.var().item() == pytest.approx(2, rel=0.1)
-
-
-def test_pretrained_state_names_what_exists():
-    pytest.importorskip("torchvision")
-    with pytest.raises(ValueError, match=r"resnet50 has weights \['IMAGENET1K_V1'.*got 'best'"):
-        layers.pretrained_state("resnet50", "best")
-
-
-def test_pretrained_state_takes_members(monkeypatch):
-    models = pytest.importorskip("torchvision.models")
-    asked = []
-
-    def get(self, **options):
-        asked.append((self, options))
-        return {"a": torch.ones(1)}
-
-    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", get)
-    member = models.VGG16_Weights.IMAGENET1K_V1
-    assert layers.pretrained_state("vgg16", "IMAGENET1K_V1") == {"a": torch.ones(1)}
-    layers.pretrained_state("vgg16", member)
-    assert [who for who, _ in asked] == [member, member]
-    assert all(options["check_hash"] for _, options in asked)

@@ -21,6 +21,7 @@ from course.losses import (
     soft_dice,
     soft_dice_loss,
 )
+from course.models.pspnet import WithAuxiliary
 
 SLIDE_P = torch.tensor(
     [
@@ -239,6 +240,21 @@ class TestCrossEntropy:
         [
             (torch.zeros(1, 2, 3, 4), torch.zeros(1, 4, 3).long(), {}, ValueError, r"\(1, 4, 3\)"),
             (torch.zeros(1, 2, 3, 4), torch.zeros(1, 3, 4), {}, TypeError, "integer classes"),
+            (
+                torch.zeros(1, 2, 3, 4),
+                np.zeros((1, 3, 4)),
+                {},
+                TypeError,
+                "got ndarray: .*as_tensor",
+            ),
+            ((None, None), torch.zeros(1, 3, 4).long(), {}, TypeError, "not take tuple: give the"),
+            (
+                WithAuxiliary(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4)),
+                torch.zeros(1, 3, 4).long(),
+                {},
+                TypeError,
+                r"cross_entropy does not take WithAuxiliary: train with .*pspnet\.auxiliary_loss",
+            ),
             (
                 torch.zeros(1, 2, 3, 4).long(),
                 torch.zeros(1, 3, 4).long(),

@@ -6,6 +6,7 @@ from model_checks import (
     check_compiles,
     check_contract,
     check_gradients,
+    freeze_norms,
     meta_shape,
     overfit,
     parameters,
@@ -15,6 +16,7 @@ from model_checks import (
 )
 
 from course.models import PSPNet50, PSPNet101
+from course.models.encnet import WithContext
 from course.models.pspnet import PSPNet, PyramidPooling, WithAuxiliary, auxiliary_loss, scoring_head
 
 
@@ -41,6 +43,12 @@ def test_published_parts():
     assert parameters(lambda: PyramidPooling(2048)) == 4_198_400
     head = parameters(lambda: scoring_head(4096, 512, 21, 0.1))
     assert head + 4_198_400 == 23_084_565
+
+
+def test_dropout_takes_whole_maps_as_released():
+    found = [m for m in small(auxiliary=True).modules() if "Dropout" in type(m).__name__]
+    assert [type(m) for m in found] == [torch.nn.Dropout2d] * 2
+    assert [m.p for m in found] == [0.1, 0.1]
 
 
 def test_published_size_gives_60_by_60_features():
@@ -127,6 +135,15 @@ def test_auxiliary_loss_values_and_gradients():
     torch.testing.assert_close(published, terms[0] + 0.4 * terms[1])
 
 
+def test_the_loss_refuses_other_heads():
+    logits, labels = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
+    output = WithContext(logits, logits, logits[..., 0, 0])
+    with pytest.raises(
+        TypeError, match=r"auxiliary_loss does not take WithCon.*encnet.context_loss"
+    ):
+        auxiliary_loss(output, labels)  # pyright: ignore
+
+
 def test_context_reaches_every_pixel():
     net = randomise(small()).double().eval()
     images = torch.rand(1, 3, 257, 65, dtype=torch.float64, requires_grad=True)
@@ -137,6 +154,11 @@ def test_context_reaches_every_pixel():
         for y in (local, with_context)
     ]
     assert seen == [False, True]
+
+
+def test_frozen_norms_train_on_one_image():
+    net = freeze_norms(small(auxiliary=True).train())
+    assert isinstance(net(torch.rand(1, 3, 33, 41)), WithAuxiliary)
 
 
 def test_contract():
@@ -160,11 +182,13 @@ def test_compiles_without_graph_breaks():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="PyramidPooling pools the whole image"):
+    with pytest.raises(ValueError, match="PyramidPooling: level 1 x 1 has one value per channel"):
         small().train()(torch.zeros(1, 3, 33, 33))
     with pytest.raises(ValueError, match="3 pyramid levels cannot share 8 channels"):
         PyramidPooling(8, (1, 2, 3))
     with pytest.raises(ValueError, match=r"PSPNet expects images \(B, 3, H, W\)"):
         small()(torch.zeros(2, 1, 33, 33))
+    with pytest.raises(ValueError, match=r"bins must be one or more whole numbers .* got \(\)"):
+        PyramidPooling(8, ())
     with pytest.raises(ValueError, match="num_classes must be at least 1"):
         PSPNet50(0)

@@ -1,6 +1,13 @@
 import pytest
 import torch
-from model_checks import check_compiles, check_gradients, parameters, randomise, receptive_field
+from model_checks import (
+    check_compiles,
+    check_gradients,
+    freeze_norms,
+    parameters,
+    randomise,
+    receptive_field,
+)
 
 from course.models.resnet import RESNET50, RESNET101, Bottleneck, ResNet
 
@@ -97,6 +104,17 @@ def test_sizes_round_up(size):
         assert feature.shape[-2:] == tuple(-(-n // stride) for n in size)
 
 
+@pytest.mark.parametrize(("output_stride", "size"), [(32, (32, 20)), (8, (8, 8))])
+def test_one_image_that_leaves_one_value_is_refused_in_training(output_stride, size):
+    net = ResNet((1, 1, 1, 1), width=2, output_stride=output_stride).train()
+    images = torch.rand(1, 3, *size)
+    with pytest.raises(ValueError, match="ResNet: its last stage has one value per channel"):
+        net(images)
+    assert len(net(torch.rand(2, 3, *size))) == 4
+    assert len(net(torch.rand(1, 3, size[0] + 1, size[1]))) == 4
+    assert len(freeze_norms(net)(images)) == 4
+
+
 def test_gradients_reach_every_parameter():
     net = ResNet((1, 1, 2, 1), width=4, stem="deep", output_stride=8).eval()
     check_gradients(net, torch.rand(2, 3, 33, 41), lambda features: (features[-1] ** 2).sum())
@@ -110,6 +128,13 @@ def test_pretrained_weights_load_from_a_state_dict():
         assert torch.equal(value, state[name]), name
 
 
+def test_weights_of_another_depth_are_refused():
+    with torch.device("meta"):
+        state = ResNet(RESNET50).state_dict()
+        with pytest.raises(ValueError, match=r"do not fit resnet101: \d+ missing \(layer3\.6\."):
+            ResNet(RESNET101, weights=state)
+
+
 @pytest.mark.slow
 def test_compiles_without_graph_breaks():
     check_compiles(ResNet((1, 1, 1, 1), width=4, output_stride=8), torch.rand(1, 3, 33, 41))
@@ -121,11 +146,13 @@ def test_compiles_without_graph_breaks():
         ({"output_stride": 4}, "output_stride must be 8, 16 or 32, got 4"),
         ({"stem": "5x5"}, "stem is '7x7' or 'deep'"),
         ({"first_block": "next"}, "got '7x7' and 'next'"),
-        ({"layers": (1, 2, 3)}, r"four block counts of at least 1, got \(1, 2, 3\)"),
+        ({"layers": (1, 2, 3)}, r"layers must be 4 whole numbers of at least 1, got \(1, 2, 3\)"),
+        ({"layers": 50}, "layers must be 4 whole numbers of at least 1, got 50"),
         ({"width": 0}, "width must be at least 1"),
-        ({"width": 8, "weights": {}}, "width=64 and the 7x7 stem, got .*width=8"),
+        ({"width": 8, "weights": {}}, "width=64, the 7x7 stem and in_channels=3, got .*width=8"),
         ({"stem": "deep", "weights": {}}, "stem='deep'"),
         ({"layers": (1, 1, 1, 1), "weights": {}}, "layers of ResNet-50, 101 or 152"),
+        ({"in_channels": 1, "weights": {}}, "in_channels=3, got .*in_channels=1"),
     ],
 )
 def test_bad_options(options, message):

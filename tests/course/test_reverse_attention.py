@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from course.models import ReverseAttentionNet
 from course.models.layers import upsample_aligned
+from course.models.pspnet import WithAuxiliary
 from course.models.reverse_attention import (
     ReverseAttentionOutput,
     reverse_attention,
@@ -103,6 +104,27 @@ def test_network_combines_at_stride_8_and_upsamples_afterwards(mask):
     a = 1 / (1 + torch.exp(o if mask == "simple" else 4 - 1 / (o.clamp(min=0) + 0.125)))
     for ours, logits in zip(output, (o, r, o - a * r)):
         torch.testing.assert_close(ours, upsample_aligned(logits, (41, 30)))
+
+
+@masks
+def test_branches_can_be_looked_at_in_evaluation_mode(mask):
+    net, images = randomise(small(mask=mask)).double().eval(), torch.rand(2, 3, 41, 30).double()
+    output = net.branches(images)
+    assert [part.shape for part in output] == [(2, 3, 6, 4)] * 3
+    assert not net.training
+    torch.testing.assert_close(
+        output.combined, reverse_attention(output.original, output.reverse, mask)
+    )
+    torch.testing.assert_close(upsample_aligned(output.combined, (41, 30)), net(images))
+
+
+def test_the_loss_refuses_other_heads_and_other_numbers_of_weights():
+    logits, labels = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
+    with pytest.raises(TypeError, match=r"does not take WithAux.*pspnet\.auxiliary_loss"):
+        reverse_attention_loss(WithAuxiliary(logits, logits), labels)  # pyright: ignore
+    output = ReverseAttentionOutput(logits, logits, logits)
+    with pytest.raises(ValueError, match=r"three numbers; got \(1\.0, 1\.0\)"):
+        reverse_attention_loss(output, labels, (1.0, 1.0))
 
 
 @masks

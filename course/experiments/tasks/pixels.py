@@ -10,6 +10,7 @@ from course.experiments.tasks.base import Task
 from course.geometry import valid_input_for
 from course.losses import cross_entropy
 from course.metrics import ConfusionMatrix
+from course.models.encnet import WithContext, context_loss
 from course.models.pspnet import WithAuxiliary, auxiliary_loss
 from course.models.reverse_attention import ReverseAttentionOutput, reverse_attention_loss
 from course.tiling import mirror_pad
@@ -32,6 +33,8 @@ class Segmentation(Task):
             return reverse_attention_loss(output, batch["mask"])
         if isinstance(output, WithAuxiliary):
             return auxiliary_loss(output, batch["mask"])
+        if isinstance(output, WithContext):
+            return context_loss(output, batch["mask"])
         return cross_entropy(output, batch["mask"])
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
