@@ -13,6 +13,7 @@ from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from course.boxes import assign, batched_nms, box_iou, clip_boxes, sample_rois
 
@@ -139,6 +140,20 @@ def sample_regions(
     truth = boxes.clone()
     truth[foreground] = objects[match[foreground]]
     return Regions(boxes, labels, truth)
+
+
+def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize images (N, C, H, W) to `size` (height, width), bilinearly and against aliasing.
+
+    Half precision is resized in float32 and cast back: CPU torch has no such kernel for it.
+
+    >>> resize_images(torch.ones(1, 3, 40, 30, dtype=torch.bfloat16), (48, 64)).shape
+    torch.Size([1, 3, 48, 64])
+    """
+    if tuple(images.shape[-2:]) == size:
+        return images
+    wide = images.to(torch.promote_types(images.dtype, torch.float32))
+    return F.interpolate(wide, size, mode="bilinear", antialias=True).to(images.dtype)
 
 
 def select_detections(

@@ -27,6 +27,7 @@ from course.models.detection import (
     Target,
     check_proposals,
     check_targets,
+    resize_images,
     sample_regions,
     select_detections,
 )
@@ -118,7 +119,7 @@ class FastRCNN(nn.Module):
         for i, stage in enumerate(self.stages):
             features = stage(F.max_pool2d(features, 2) if i else features)  # (N, C, H/2^i, W/2^i)
         # The published rule counts the last pixel in, our boxes end after it.
-        corners = [(boxes - boxes.new_tensor([0, 0, 1, 1])).to(images) for boxes in regions]
+        corners = [(boxes - boxes.new_tensor([0, 0, 1, 1])).to(images.device) for boxes in regions]
         pooled = roi_max_pool(features, corners, self.pool_size, self.scale)  # (R, C, 7, 7)
         x = F.dropout(F.relu(self.fc6(pooled.flatten(1))), training=self.training)
         x = F.dropout(F.relu(self.fc7(x)), training=self.training)  # (R, 4096)
@@ -175,16 +176,18 @@ class FastRCNN(nn.Module):
         check_images(images, 3, "Fast R-CNN")
         check_proposals(images, proposals)
         size = (images.shape[-2], images.shape[-1])
-        proposals = [boxes.to(images.device) for boxes in proposals]
+        # Boxes and corrections stay in float32: half precision has too few digits for pixels.
+        proposals = [boxes.to(images.device, torch.float32) for boxes in proposals]
         images, factors = self._rescale(images)
         with evaluation_mode(self):
             logits, corrections = self(images, [boxes * factors for boxes in proposals])
         scores = logits.float().softmax(1)[:, 1:]  # (R, K-1)
-        corrections = (corrections * self.target_std + self.target_mean)[:, 1:]  # (R, K-1, 4)
+        spread, centre = self.target_std.float(), self.target_mean.float()
+        corrections = (corrections.float() * spread + centre)[:, 1:]  # (R, K-1, 4)
         counts = [len(boxes) for boxes in proposals]
         return [
             select_detections(
-                decode(one_corrections.to(boxes), boxes.unsqueeze(1)),
+                decode(one_corrections, boxes.unsqueeze(1)),
                 one_scores,
                 size,
                 score_threshold=score_threshold,
@@ -248,9 +251,7 @@ class FastRCNN(nn.Module):
         factor = min(self.sides[0] / min(height, width), self.sides[1] / max(height, width))
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
         factors = torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
-        if size == (height, width):
-            return images, factors
-        return F.interpolate(images, size, mode="bilinear", antialias=True), factors
+        return resize_images(images, size), factors
 
 
 def fast_rcnn_loss(

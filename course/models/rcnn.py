@@ -151,7 +151,8 @@ class RCNN(nn.Module):
         crops, labels = [], []
         for image, target, boxes in zip(images, targets, proposals):
             share = max(1, regions // len(images))
-            sample = sample_regions(boxes.to(image), target, share, generator=generator)
+            boxes = boxes.to(image.device, torch.float32)  # whatever precision the images have
+            sample = sample_regions(boxes, target, share, generator=generator)
             crops.append(self.warp(image, sample.boxes))
             labels.append(sample.labels)
         if not sum(map(len, labels)):
@@ -183,19 +184,19 @@ class RCNN(nn.Module):
         check_proposals(images, proposals)
         results = []
         for image, boxes in zip(images, proposals):
-            boxes = boxes.to(image)
-            scores = image.new_zeros(0, self.num_classes - 1)  # (M, K-1)
-            moved = image.new_zeros(0, self.num_classes - 1, 4)  # (M, K-1, 4)
+            boxes = boxes.to(image.device, torch.float32)  # whatever precision the images have
+            scores = boxes.new_zeros(0, self.num_classes - 1)  # (M, K-1)
+            moved = boxes.new_zeros(0, self.num_classes - 1, 4)  # (M, K-1, 4)
             with evaluation_mode(self):
                 for part in boxes.split(batch) if len(boxes) else ():
                     pooled, top = self.describe(self.warp(image, part))
                     if scorer == "svm":
                         found = F.linear(top, self.svm_weight, self.svm_bias)
                     else:
-                        found = self.score(top).softmax(1)[:, 1:]
+                        found = self.score(top).float().softmax(1)[:, 1:]
                     deltas = torch.einsum("rf,ckf->rck", pooled, self.box_weight) + self.box_bias
-                    scores = torch.cat([scores, found])
-                    moved = torch.cat([moved, decode(deltas, part.unsqueeze(1))])
+                    scores = torch.cat([scores, found.float()])
+                    moved = torch.cat([moved, decode(deltas.float(), part.unsqueeze(1))])
             size = (image.shape[-2], image.shape[-1])
             results.append(
                 select_detections(

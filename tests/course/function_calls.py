@@ -310,6 +310,9 @@ CALLS = {
     "models.detection.check_targets": lambda: given(
         detection.check_targets, images(), [objects(), objects()], 3
     ),
+    "models.detection.resize_images": lambda: given(
+        graded(detection.resize_images), images(), (33, 60)
+    ),
     "models.detection.sample_regions": lambda: given(
         detection.sample_regions, corners(30), objects(4), 12,
         generator=torch.Generator().manual_seed(0),

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from course.boxes import decode, encode, mean_average_precision
 from course.data import boxes as box_scenes
-from course.models import FastRCNN
+from course.models import FastRCNN, fast_rcnn
 from course.models.detection import sample_regions
 from course.models.fast_rcnn import fast_rcnn_loss, truncated_svd
 from course.proposals import propose
@@ -313,6 +313,24 @@ def test_images_are_scaled_to_the_published_sides_and_boxes_come_back():
         ratio = torch.tensor([expected[1] / size[1], expected[0] / size[0]]).repeat(2)
         torch.testing.assert_close(regions[0], box * ratio)
         torch.testing.assert_close(found["boxes"], box)
+
+
+def test_boxes_keep_their_digits_in_half_precision(monkeypatch):
+    seen, pool = [], fast_rcnn.roi_max_pool
+    monkeypatch.setattr(
+        fast_rcnn,
+        "roi_max_pool",
+        lambda maps, boxes, *rest: seen.extend(boxes) or pool(maps, boxes, *rest),
+    )
+    net = FastRCNN(2, width=2, stages=2, pool_size=1, sides=None).bfloat16()
+    torch.nn.init.zeros_(net.box_head.weight)
+    box = torch.tensor([[513.0, 100.0, 601.0, 203.0]])
+    images = torch.rand(1, 3, 210, 640).bfloat16()
+    found = net.detect(images, [box], score_threshold=0)[0]
+    assert seen[0].tolist() == [[513, 100, 600, 202]]
+    assert found["boxes"].tolist() == box.tolist()
+    net.sides = (105, 400)  # and the scaling of images must not need a half-precision kernel
+    assert len(net.detect(images, [box], score_threshold=0)[0]["boxes"]) == 1
 
 
 def test_suppression_is_per_class_and_empty_images_are_fine():

@@ -344,6 +344,19 @@ def test_batches_of_regions_and_missing_proposals_do_not_change_the_result():
     assert all_at_once[1]["boxes"].shape == (0, 4)
 
 
+def test_boxes_keep_their_digits_beside_images_in_half_precision():
+    # bfloat16 would round 513, 601 and 300 ... 301 to 512, 600 and an empty box.
+    boxes = torch.tensor([[513.0, 100.0, 601.0, 203.0], [300.0, 10.0, 301.0, 20.0]])
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2])}
+    net = RCNN.miniature(4).bfloat16()
+    images = torch.rand(1, 3, 210, 640).bfloat16()
+    found = net.detect(images, [boxes], score_threshold=0, nms_threshold=1)[0]["boxes"]
+    assert {tuple(box) for box in found.tolist()} == {tuple(box) for box in boxes.tolist()}
+    assert net.loss(images, [target], [boxes])["classes"].isfinite()
+    fit_stages(net, images, [target], [boxes], ridge=1.0)
+    assert net.box_weight.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("proposals", "message"),
     [

@@ -431,6 +431,19 @@ def test_half_precision_predictions_keep_float32_targets():
     assert found[0]["boxes"].dtype == torch.float32
 
 
+def test_half_precision_is_decoded_and_resized_in_float32():
+    box, label, size = (
+        torch.tensor([[400.0, 300.0, 1511.0, 901.0]]),
+        torch.tensor([1]),
+        (1080, 1920),
+    )
+    grid = make_targets(box, label, size, S=6, num_classes=1).bfloat16()
+    boxes, scores = decode_grid(grid.float(), size, B=1)
+    images = torch.zeros(1, 3, *size, dtype=torch.bfloat16)
+    found = canned_yolo(grid).bfloat16().detect(images)[0]
+    torch.testing.assert_close(found["boxes"], boxes[scores[:, 0] > 0])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_everything_stays_on_the_gpu():
