@@ -114,13 +114,14 @@ def sample_regions(
     n: int,
     *,
     lowest: float = 0.0,
+    foreground: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Regions:
-    """Draw at most `n` regions of one image to train on, at most a quarter of them foreground.
+    """Draw at most `n` regions of one image to train on, at most `foreground` of them foreground.
 
-    The true boxes join the proposals. A region whose best IoU is at least 0.5 is foreground and
-    takes the class of that object; one with `lowest` <= IoU < 0.5 is background. In an image
-    without objects every proposal is background.
+    None stands for a quarter of `n`, rounded. The true boxes join the proposals. A region whose
+    best IoU is at least 0.5 is foreground and takes the class of that object; one with `lowest` <=
+    IoU < 0.5 is background. In an image without objects every proposal is background.
 
     >>> target = Target(boxes=torch.tensor([[0., 0., 10., 10.]]), labels=torch.tensor([6]))
     >>> sample = sample_regions(torch.tensor([[0., 0., 10., 4.]]), target, 4)
@@ -132,13 +133,14 @@ def sample_regions(
     kind, match = assign(candidates, objects, 0.5, 0.5)
     if len(objects):
         kind[box_iou(candidates, objects).amax(1) < lowest] = -1
-    chosen = sample_rois(kind, n, 0.25, generator)
+    share = 0.25 if foreground is None else min(foreground, n) / max(n, 1)
+    chosen = sample_rois(kind, n, share, generator)
     boxes, match = candidates[chosen], match[chosen]
-    foreground = match >= 0
+    found = match >= 0
     labels = torch.zeros_like(match)
-    labels[foreground] = target["labels"].to(match)[match[foreground]]
+    labels[found] = target["labels"].to(match)[match[found]]
     truth = boxes.clone()
-    truth[foreground] = objects[match[foreground]]
+    truth[found] = objects[match[found]]
     return Regions(boxes, labels, truth)
 
 

@@ -140,19 +140,27 @@ class RCNN(nn.Module):
         """Compute the softmax loss of stage one on `regions` sampled regions of the batch.
 
         A quarter of them are foreground: proposals (or true boxes) that overlap a true box by an
-        IoU of at least 0.5. All others are background. `targets` and `proposals` hold one entry
-        for each image, in its pixels. Raises ValueError for malformed arguments.
+        IoU of at least 0.5. All others are background. Both numbers are quotas of the batch and
+        dealt out evenly over its images. `targets` and `proposals` hold one entry for each image,
+        in its pixels. Raises ValueError for malformed arguments.
 
         Source: section 2.3, 32 foreground and 96 background regions.
         """
+        check_positive(regions=regions)
         check_images(images, 3, "RCNN")
         check_targets(images, targets, self.num_classes - 1)
         check_proposals(images, proposals)
         crops, labels = [], []
-        for image, target, boxes in zip(images, targets, proposals):
-            share = max(1, regions // len(images))
-            boxes = boxes.to(image.device, torch.float32)  # whatever precision the images have
-            sample = sample_regions(boxes, target, share, generator=generator)
+        for i, (image, target, boxes) in enumerate(zip(images, targets, proposals)):
+            # A share of its own for each image would round small quotas of foreground to nothing.
+            start, end = (regions * j // len(images) for j in (i, i + 1))
+            sample = sample_regions(
+                boxes.to(image.device, torch.float32),  # whatever precision the images have
+                target,
+                end - start,
+                foreground=(end + 3) // 4 - (start + 3) // 4,
+                generator=generator,
+            )
             crops.append(self.warp(image, sample.boxes))
             labels.append(sample.labels)
         if not sum(map(len, labels)):

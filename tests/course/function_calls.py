@@ -314,7 +314,7 @@ CALLS = {
         graded(detection.resize_images), images(), (33, 60)
     ),
     "models.detection.sample_regions": lambda: given(
-        detection.sample_regions, corners(30), objects(4), 12,
+        detection.sample_regions, corners(30), objects(4), 12, foreground=5,
         generator=torch.Generator().manual_seed(0),
     ),
     "models.detection.select_detections": lambda: given(

@@ -176,6 +176,27 @@ def test_fine_tuning_samples_a_quarter_foreground_with_its_labels():
     assert (overlap[sample.labels == 0].amax(1) < 0.5).all()
 
 
+@pytest.mark.parametrize(
+    ("images", "regions", "foreground"),
+    [(1, 128, 32), (2, 128, 32), (8, 16, 4), (43, 128, 32), (64, 128, 32), (8, 4, 1), (3, 10, 3)],
+)
+def test_the_quota_of_foreground_is_one_of_the_batch(monkeypatch, images, regions, foreground):
+    target = {"boxes": torch.tensor([[0.0, 0.0, 10.0, 10.0]]), "labels": torch.tensor([2])}
+    proposals = torch.tensor([[0.0, 0, 10, 9], [20, 20, 30, 30]]).repeat(100, 1)
+    net, seen = RCNN.miniature(3), []
+    monkeypatch.setattr(
+        RCNN, "warp", lambda self, image, boxes: seen.append(boxes) or boxes.new_zeros(len(boxes))
+    )
+    monkeypatch.setattr(RCNN, "forward", lambda self, crops: crops.new_zeros(len(crops), 3))
+    batch = torch.zeros(images, 3, 40, 40), [target] * images, [proposals] * images
+    net.loss(*batch, regions=regions)
+    near = [int((box_iou(boxes, target["boxes"]) >= 0.5).sum()) for boxes in seen]
+    assert sum(map(len, seen)) == regions
+    assert sum(near) == foreground
+    assert max(near) - min(near) <= 1
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
+
+
 def test_true_boxes_are_foreground_and_images_without_objects_are_background():
     target = {"boxes": torch.tensor([[5.0, 5.0, 15.0, 25.0]]), "labels": torch.tensor([2])}
     sample = sample_regions(torch.zeros(0, 4), target, 8)
