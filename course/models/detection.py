@@ -8,7 +8,7 @@ no target and no detection carries.
 References: Girshick et al. 2014 (R-CNN), section 2.3; Girshick 2015 (Fast R-CNN), section 2.3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course.boxes import assign, batched_nms, box_iou, clip_boxes, sample_rois
+from course.boxes.overlap import check_boxes as check_shape
 
 
 class Target(TypedDict):
@@ -45,16 +46,15 @@ class Regions(NamedTuple):
 
 
 def check_boxes(boxes: Tensor, *, name: str = "boxes") -> None:
-    """Raise ValueError unless boxes are finite (N, 4) with x1 >= x0 and y1 >= y0.
+    """Raise unless boxes are a tensor of finite floats (N, 4) with x1 >= x0 and y1 >= y0.
+
+    TypeError for what is no floating tensor, ValueError for all else.
 
     >>> check_boxes(torch.tensor([[4.0, 0.0, 1.0, 2.0]]), name="proposals")
     Traceback (most recent call last):
     ValueError: proposals must be finite with x1 >= x0 and y1 >= y0, got [4.0, 0.0, 1.0, 2.0] ...
     """
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
-        raise ValueError(
-            f"{name} must be floats (N, 4), got {boxes.dtype} of shape {tuple(boxes.shape)}"
-        )
+    check_shape(boxes, name)
     wrong = ~torch.isfinite(boxes).all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
     if wrong.any():
         row = int(wrong.nonzero()[0])
@@ -65,7 +65,10 @@ def check_boxes(boxes: Tensor, *, name: str = "boxes") -> None:
 
 
 def check_proposals(images: Tensor | Sequence[Tensor], proposals: Sequence[Tensor]) -> None:
-    """Raise ValueError unless each image has proposals (M, 4) of positive size, M may be 0."""
+    """Raise unless each image has proposals (M, 4) of positive size, M may be 0.
+
+    TypeError for lists and arrays in place of tensors, ValueError for all else.
+    """
     if isinstance(proposals, Tensor) or len(proposals) != len(images):
         raise ValueError(
             f"proposals must be a list of {len(images)} tensors (M, 4), one an image, got "
@@ -80,12 +83,25 @@ def check_proposals(images: Tensor | Sequence[Tensor], proposals: Sequence[Tenso
 def check_targets(
     images: Tensor | Sequence[Tensor], targets: Sequence[Target], num_classes: int
 ) -> None:
-    """Raise ValueError unless each image has one target with good boxes and labels in range."""
+    """Raise unless each image has one target with good boxes and labels in range.
+
+    TypeError for a single target in place of a list and for what is no tensor, ValueError for all
+    else.
+    """
+    if isinstance(targets, Mapping):
+        raise TypeError(f"targets must be a list of {len(images)} dicts, one an image, got a dict")
     if len(targets) != len(images):
         raise ValueError(f"{len(images)} images need as many targets, got {len(targets)}")
     for i, target in enumerate(targets):
+        if not {"boxes", "labels"} <= set(target):
+            raise ValueError(
+                f"target of image {i} must be a dict with 'boxes' (M, 4) and 'labels' (M,), got "
+                f"{list(target)}"
+            )
         boxes, labels = target["boxes"], target["labels"]
         check_boxes(boxes, name=f"boxes of image {i}")
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels of image {i} must be a tensor, got {type(labels).__name__}")
         if labels.shape != boxes.shape[:1] or labels.is_floating_point():
             raise ValueError(
                 f"labels of image {i} must be {len(boxes)} integers, one a box, "
@@ -171,7 +187,8 @@ def select_detections(
 
     `boxes` is (N, 4), or (N, C, 4) where each class has its own; `scores` is (N, C) without
     background, so column c has the label c + 1; `image_size` is (height, width). A box may be kept
-    for several classes. Scores equal to the threshold go.
+    for several classes. Scores equal to the threshold go, and so do boxes outside the image, of
+    which clipping leaves no area.
 
     >>> boxes = torch.tensor([[0., 0., 10., 10.], [0., 0., 10., 9.]])
     >>> scores = torch.tensor([[.9, .0], [.8, .7]])  # both boxes show class 1, one also class 2
@@ -184,6 +201,8 @@ def select_detections(
     scores = scores[row, column].float()  # suppression has no half precision on every device
     boxes = (boxes[row, column] if boxes.ndim == 3 else boxes[row]).float()
     boxes = clip_boxes(boxes, image_size)
+    inside = _has_area(boxes)
+    boxes, scores, column = boxes[inside], scores[inside], column[inside]
     keep = batched_nms(boxes, scores, column, nms_threshold)[:max_detections]
     return Detections(boxes=boxes[keep], scores=scores[keep], labels=column[keep] + 1)
 

@@ -184,10 +184,17 @@ class RCNN(nn.Module):
         `proposals` holds (M, 4) boxes for each image, M may be 0. `scorer` takes the softmax of
         stage one or the SVMs, whose scores are signed distances: use a threshold around 0 there.
         Regions pass through the network `batch` at a time. Raises ValueError for malformed
-        arguments.
+        arguments, and for SVMs that `fit_stages` has not solved.
 
         Source: sections 2.2 and 3.5; threshold 0.3 of the released code.
         """
+        if scorer not in ("softmax", "svm"):
+            raise ValueError(f"scorer must be 'softmax' or 'svm', got {scorer!r}")
+        if scorer == "svm" and not self.svm_weight.any():
+            raise ValueError(
+                "the SVMs of this network are not solved yet: call "
+                "course.models.rcnn_stages.fit_stages first, or use scorer='softmax'"
+            )
         check_images(images, 3, "RCNN")
         check_proposals(images, proposals)
         results = []
@@ -231,8 +238,9 @@ def warp_regions(
 
     Each side keeps `context` pixels around the box, counted in the *warped* frame: the box grows by
     size / (size - 2 context) about its centre, 1.1641 for 227 and 16. Height and width stretch
-    independently. Samples are bilinear; those outside the image take the colour `fill` (3,). Raises
-    ValueError for malformed boxes or a context that leaves no room.
+    independently. Samples are bilinear; those outside the image take the colour `fill`, one number
+    or one for each channel. Raises ValueError for malformed boxes, a colour of another length or a
+    context that leaves no room.
 
     >>> image = torch.arange(48.0).reshape(3, 4, 4)
     >>> warp_regions(image, torch.tensor([[1.0, 0.0, 3.0, 4.0]]), size=2, context=0)[0, 0]
@@ -249,6 +257,11 @@ def warp_regions(
     if not 0 <= 2 * context < size:
         raise ValueError(f"context must lie in [0, size / 2), got {context} for size {size}")
     channels, height, width = image.shape
+    if len(fill) not in (1, channels):
+        raise ValueError(
+            f"fill must hold one number for each of the image's {channels} channels, got "
+            f"{len(fill)}: pass fill=[...], or a colour image (3, H, W)"
+        )
     if not len(boxes):
         return image.new_zeros(0, channels, size, size)
     # Half precision has too few digits for positions: sample in float32.

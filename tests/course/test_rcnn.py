@@ -141,6 +141,9 @@ def test_warping_several_boxes_none_and_bad_ones():
         warp_regions(image, boxes, size=32)
     with pytest.raises(ValueError, match=r"order is \(x0, y0, x1, y1\)"):
         warp_regions(image, boxes.flip(1))
+    with pytest.raises(ValueError, match=r"each of the image's 1 channels, got 3"):
+        warp_regions(image[:1], boxes)
+    assert warp_regions(image[:1], boxes, size=33, fill=[0.0]).shape == (2, 1, 33, 33)
     with pytest.raises(ValueError, match=r"image must be floats \(C, H, W\)"):
         warp_regions(image[None], boxes)
 
@@ -379,17 +382,49 @@ def test_boxes_keep_their_digits_beside_images_in_half_precision():
 
 
 @pytest.mark.parametrize(
-    ("proposals", "message"),
+    ("proposals", "error", "message"),
     [
-        (torch.zeros(1, 4), "list of 1 tensors"),
-        ([torch.zeros(1, 4)], "must not be empty boxes"),
-        ([torch.tensor([[0.0, math.nan, 1, 1]])], "proposals of image 0 must be finite"),
-        ([torch.zeros(3)], r"\(N, 4\)"),
+        (torch.zeros(1, 4), ValueError, "list of 1 tensors"),
+        ([torch.zeros(1, 4)], ValueError, "must not be empty boxes"),
+        ([torch.tensor([[0.0, math.nan, 1, 1]])], ValueError, "of image 0 must be finite"),
+        ([torch.zeros(3)], ValueError, r"\(N, 4\)"),
+        ([[[1.0, 2.0, 3.0, 4.0]]], TypeError, "proposals of image 0 must be a tensor.*got list"),
+        ([torch.ones(1, 4).numpy()], TypeError, r"got ndarray: wrap it in torch.tensor"),
+        ([torch.ones(1, 4).long()], TypeError, r"call .float\(\)"),
     ],
 )
-def test_bad_proposals_are_refused(proposals, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_proposals_are_refused(proposals, error, message):
+    with pytest.raises(error, match=message):
         RCNN.miniature().detect(torch.zeros(1, 3, 40, 40), proposals)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        ({"boxes": torch.zeros(0, 4)}, TypeError, "list of 1 dicts, one an image, got a dict"),
+        ([{"boxes": torch.zeros(0, 4)}], ValueError, r"'labels' \(M,\), got \['boxes'\]"),
+        ([{"boxes": torch.zeros(0, 4), "labels": []}], TypeError, "must be a tensor, got list"),
+        ([{"boxes": [], "labels": torch.zeros(0)}], TypeError, "boxes of image 0 must be a tensor"),
+        ([], ValueError, "1 images need as many targets, got 0"),
+    ],
+)
+def test_bad_targets_are_refused(targets, error, message):
+    with pytest.raises(error, match=message):
+        RCNN.miniature().loss(torch.zeros(1, 3, 40, 40), targets, [torch.zeros(0, 4)])
+
+
+def test_scorers_that_cannot_score_are_refused():
+    arguments = torch.zeros(1, 3, 40, 40), [torch.tensor([[1.0, 1.0, 30.0, 30.0]])]
+    with pytest.raises(ValueError, match="'softmax' or 'svm', got 'SVM'"):
+        RCNN.miniature().detect(*arguments, scorer="SVM")
+    with pytest.raises(ValueError, match="fit_stages first"):
+        RCNN.miniature().detect(*arguments, scorer="svm")
+
+
+def test_proposals_outside_the_image_give_no_detection():
+    proposals = torch.tensor([[50.0, 2.0, 60.0, 9.0], [-9.0, 2.0, 0.0, 9.0], [30.0, 2, 60, 9]])
+    found = stub(Undecided()).detect(torch.zeros(1, 3, 40, 40), [proposals])[0]
+    assert found["boxes"].tolist() == [[30, 2, 40, 9]] * 3
 
 
 def test_a_batch_without_anything_to_train_on_is_refused():

@@ -138,6 +138,8 @@ def test_no_objects_and_a_centre_on_the_far_border():
         ([[0.0, 0.0, 4.0, 4.0]], [21], r"1 ... 20, got \[21\]"),
         ([[0.0, 0.0, 4.0, 4.0]], [0], "0 is background"),
         ([[4.0, 0.0, 0.0, 4.0]], [1], r"order is \(x0, y0, x1, y1\)"),
+        ([[0.1, 0.1, 0.5, 1.0]], [1], "multiply relative boxes by its width and height"),
+        ([[0.0, 0.0, 4.0, 4.0], [600.0, 0.0, 900.0, 4.0]], [1, 1], r"\[600.0.* lies outside"),
         ([[math.nan, 0.0, 0.0, 4.0]], [1], "finite"),
         ([[0.0, 0.0, 4.0, 4.0]], [1, 1], r"labels must be \(1,\), got \(2,\)"),
         ([[0.0, 0.0, 4.0]], [1], r"\(N, 4\)"),
