@@ -64,6 +64,30 @@ def check_boxes(boxes: Tensor, *, name: str = "boxes") -> None:
         )
 
 
+def has_area(boxes: Tensor) -> Tensor:
+    """Say which boxes (..., 4) have a positive width and height: bool (...).
+
+    >>> has_area(torch.tensor([[0.0, 0.0, 2.0, 1.0], [5.0, 0.0, 5.0, 9.0]]))
+    tensor([ True, False])
+    """
+    return (boxes[..., 2:] > boxes[..., :2]).all(-1)
+
+
+def check_side(images: Tensor, side: int, network: str) -> None:
+    """Raise ValueError unless images (N, C, H, W) are squares of `side` pixels.
+
+    >>> check_side(torch.zeros(1, 3, 40, 48), 48, "YOLO")
+    Traceback (most recent call last):
+    ValueError: this YOLO needs images of 48 x 48 pixels, got 40 x 48: resize images and boxes ...
+    """
+    height, width = images.shape[-2:]
+    if not height == width == side:
+        raise ValueError(
+            f"this {network} needs images of {side} x {side} pixels, got {height} x {width}: "
+            "resize images and boxes together, or call detect, which takes any size"
+        )
+
+
 def check_proposals(images: Tensor | Sequence[Tensor], proposals: Sequence[Tensor]) -> None:
     """Raise unless each image has proposals (M, 4) of positive size, M may be 0.
 
@@ -76,7 +100,7 @@ def check_proposals(images: Tensor | Sequence[Tensor], proposals: Sequence[Tenso
         )
     for i, boxes in enumerate(proposals):
         check_boxes(boxes, name=f"proposals of image {i}")
-        if not (boxes[:, 2:] > boxes[:, :2]).all():
+        if not has_area(boxes).all():
             raise ValueError(f"proposals of image {i} must not be empty boxes: remove those")
 
 
@@ -145,7 +169,7 @@ def sample_regions(
     ([6, 0], [10.0, 4.0])
     """
     objects = target["boxes"].to(proposals)
-    candidates = torch.cat([objects[_has_area(objects)], proposals])  # (M, 4)
+    candidates = torch.cat([objects[has_area(objects)], proposals])  # (M, 4)
     kind, match = assign(candidates, objects, 0.5, 0.5)
     if len(objects):
         kind[box_iou(candidates, objects).amax(1) < lowest] = -1
@@ -201,11 +225,7 @@ def select_detections(
     scores = scores[row, column].float()  # suppression has no half precision on every device
     boxes = (boxes[row, column] if boxes.ndim == 3 else boxes[row]).float()
     boxes = clip_boxes(boxes, image_size)
-    inside = _has_area(boxes)
+    inside = has_area(boxes)
     boxes, scores, column = boxes[inside], scores[inside], column[inside]
     keep = batched_nms(boxes, scores, column, nms_threshold)[:max_detections]
     return Detections(boxes=boxes[keep], scores=scores[keep], labels=column[keep] + 1)
-
-
-def _has_area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] > boxes[:, :2]).all(1)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from course.models.detection import (
     Detections,
     Target,
+    check_side,
     check_targets,
     resize_images,
     select_detections,
@@ -130,12 +131,7 @@ class YOLO(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         check_images(images, 3, "YOLO")
-        height, width = images.shape[-2:]
-        if not height == width == self.image_size:
-            raise ValueError(
-                f"this YOLO needs images of {self.image_size} x {self.image_size} pixels, got "
-                f"{height} x {width}: resize them, or call detect, which takes any size"
-            )
+        check_side(images, self.image_size, "YOLO")
         out = self.head(self.features(images))
         if out.ndim == 4:
             return out.permute(0, 2, 3, 1)  # (N, S, S, 5B+C)
