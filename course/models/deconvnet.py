@@ -21,12 +21,14 @@ from course.models.layers import (
     Weights,
     check_images,
     check_levels,
+    check_pooled_batch,
     check_positive,
     he_init,
     scaled,
     use_channels_last,
 )
 from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg_classifier import load_classifier
 
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64))
 
@@ -37,8 +39,11 @@ class DeconvNet(nn.Module):
     `width` scales all maps (64 in the first stage, 4096 in fc6). `window` is the kernel of fc6 and
     of its deconvolution: with the published 7 the image must be at least 193 pixels high and wide;
     a lab takes `window=2` for 64-pixel scenes. Poolings round up (Caffe) and unpooling restores the
-    recorded sizes, so any larger size works. `weights=` loads torchvision's `vgg16_bn`
-    convolutions. Raises ValueError for smaller images.
+    recorded sizes, so any larger size works. `weights=` loads torchvision's `vgg16_bn`:
+    all convolutions, and with the published window fc6 and fc7 as convolutions, whose batch
+    normalisation starts anew. Normalise images with torchvision's ImageNet mean and deviation then.
+    Raises ValueError for smaller images, and in training for a single image that ends as one
+    vector.
 
     >>> import torch
     >>> with torch.device("meta"):
@@ -78,7 +83,9 @@ class DeconvNet(nn.Module):
         he_init(self)
         use_channels_last(self)
         if weights is not None:
-            load_vgg16(self.encoder, weights)
+            state = load_vgg16(self.encoder, weights)
+            if window == 7:
+                load_classifier(state, self.fc6[0], self.fc7[0])
 
     def forward(self, images: Tensor) -> Tensor:
         check_images(images, self.in_channels, "DeconvNet")
@@ -91,6 +98,8 @@ class DeconvNet(nn.Module):
             size = x.shape[-2:]
             x, index = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)  # (B, C, H/2, W/2)
             switches.append((index, size))
+        if x.shape[-2:] == (self.window, self.window):
+            check_pooled_batch(x, self.training, "DeconvNet")
         x = self.fc7(self.fc6(x))  # (B, 4096, H/32 - 6, W/32 - 6): 1 x 1 for 224
         x = self.fc6_deconv(x)  # (B, 512, H/32, W/32)
         for stage in self.decoder:

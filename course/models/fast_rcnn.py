@@ -33,6 +33,7 @@ from course.models.detection import (
 )
 from course.models.layers import Weights, check_images, check_positive, scaled, use_channels_last
 from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg_classifier import load_classifier
 from course.modes import evaluation_mode
 
 
@@ -50,8 +51,9 @@ class FastRCNN(nn.Module):
     `width` is the number of maps of the first convolution and scales all
     others; `stages` of VGG16 are kept (5), without the last pooling, for stride 2^(stages - 1).
     `sides` are the shorter side and the longest allowed longer side to which `loss` and `detect`
-    scale images; None leaves them as they are. `weights=` loads torchvision's VGG16. Raises
-    ValueError for sizes below 1.
+    scale images; None leaves them as they are. `weights=` loads torchvision's VGG16, with its
+    fully connected layers: normalise images with torchvision's ImageNet mean and deviation then.
+    Raises ValueError for sizes below 1.
 
     >>> net = FastRCNN.miniature(4)
     >>> regions = torch.tensor([[0.0, 0.0, 20.0, 12.0], [8.0, 8.0, 40.0, 30.0]])
@@ -96,8 +98,7 @@ class FastRCNN(nn.Module):
             nn.init.normal_(head.weight, std=std)
             nn.init.zeros_(head.bias)
         if state is not None:
-            for layer, key in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
-                layer.load_state_dict({n: state[f"{key}.{n}"] for n in ("weight", "bias")})
+            load_classifier(state, self.fc6, self.fc7)
         # Before `fit_targets`: the statistics that the authors' later code takes for every class.
         spread = torch.tensor([0.1, 0.1, 0.2, 0.2])
         self.register_buffer("target_mean", torch.zeros(num_classes, 4))

@@ -35,6 +35,7 @@ from course.models.layers import (
     use_channels_last,
 )
 from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg_classifier import load_classifier
 from course.upsampling import bilinear_kernel, bilinear_upsample
 
 Upsampling = Literal["dense", "channelwise", "fixed"]
@@ -85,7 +86,8 @@ class FCN32s(nn.Module):
     `width` scales all maps (64 in the first stage, 4096 in fc6). `padding` is 100 (published: crop
     as derived above) or 1 (aligned without crop, and far less computation on small images).
     `upsampling` is "dense", "channelwise" or "fixed", see `Upsample`. `weights=` loads
-    torchvision's VGG16, its fully connected layers as convolutions.
+    torchvision's VGG16, its fully connected layers as convolutions: normalise images with
+    torchvision's ImageNet mean and deviation then.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in FCN32s().parameters())
@@ -127,11 +129,7 @@ class FCN32s(nn.Module):
         self.upscore = Upsample(num_classes, self.factor, crop, upsampling)
         use_channels_last(self)
         if weights is not None:
-            state = load_vgg16(self.stages, weights)
-            for layer, name in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
-                matrix = state[f"{name}.weight"]  # (4096, 512 * 7 * 7) or (4096, 4096)
-                weight = matrix.reshape(layer.weight.shape)  # torch flattens (C, H, W) in order
-                layer.load_state_dict({"weight": weight, "bias": state[f"{name}.bias"]})
+            load_classifier(load_vgg16(self.stages, weights), self.fc6, self.fc7)
 
     def forward(self, images: Tensor) -> Tensor:
         check_images(images, self.in_channels, "FCN")

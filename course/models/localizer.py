@@ -37,6 +37,7 @@ from course.models.localization import (
     relative_boxes,
 )
 from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg_classifier import load_classifier
 from course.modes import evaluation_mode
 
 __all__ = [
@@ -215,9 +216,7 @@ class VGGTrunk(nn.Module):
         self.fc6 = nn.Linear(scaled(512, width) * cells, self.features)
         self.fc7 = nn.Linear(self.features, self.features)
         if weights is not None:
-            state = load_vgg16(self.stages, weights)
-            for layer, key in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
-                layer.load_state_dict({n: state[f"{key}.{n}"] for n in ("weight", "bias")})
+            load_classifier(load_vgg16(self.stages, weights), self.fc6, self.fc7)
 
     def forward(self, images: Tensor) -> Tensor:
         check_side(images, self.image_size, "VGG16")

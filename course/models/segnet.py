@@ -37,7 +37,8 @@ class SegNet(nn.Module):
 
     `width` is the number of maps of the first stage, `bias=False` drops the biases of the
     convolutions as the paper's text describes (the released model has them), `weights=` loads
-    torchvision's `vgg16_bn` into the encoder.
+    torchvision's `vgg16_bn` into the encoder: normalise images with torchvision's ImageNet mean and
+    deviation then.
 
     >>> import torch
     >>> with torch.device("meta"):

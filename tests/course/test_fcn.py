@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from course.geometry import count_macs
 from course.models import FCN8s, FCN16s, FCN32s
 from course.models.fcn import Upsample
+from course.models.vgg_classifier import load_classifier
 
 models = pytest.mark.parametrize("model", [FCN32s, FCN16s, FCN8s])
 paddings = pytest.mark.parametrize("padding", [1, 100])
@@ -198,6 +199,16 @@ def test_pretrained_weights_convolutionalise_the_classifier(monkeypatch):
     for j in range(2):
         expected = fc7(fc6(features[..., j : j + 7].flatten(1)))
         torch.testing.assert_close(fields[..., 0, j], expected)
+
+
+def test_weights_of_another_size_are_refused():
+    fc6, fc7 = torch.nn.Conv2d(4, 6, 7), torch.nn.Conv2d(6, 6, 1)
+    state = {"classifier.0.weight": torch.zeros(6, 4 * 9), "classifier.0.bias": torch.zeros(6)}
+    with pytest.raises(ValueError, match=r"fc6 has weights \(6, 36\), this .* \(6, 4, 7, 7\)"):
+        load_classifier(state, fc6, fc7)
+    state["classifier.0.weight"] = torch.zeros(6, 4 * 49)
+    with pytest.raises(ValueError, match=r"no classifier.3.weight, which is VGG16's fc7"):
+        load_classifier(state, fc6, fc7)
 
 
 @models
