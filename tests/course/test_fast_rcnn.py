@@ -377,6 +377,21 @@ def test_freezing_and_learning_rates_follow_the_paper():
     assert len(weights["params"]) + len(biases["params"]) == len(trained)
 
 
+def test_frozen_stages_do_not_move_their_statistics():
+    net = FastRCNN.miniature()
+    net.freeze()
+    net.train()
+    before = [value.clone() for value in net.stages.state_dict().values()]
+    net(torch.rand(2, 3, 32, 32), [torch.tensor([[2.0, 2.0, 20.0, 30.0]])] * 2)
+    after = net.stages.state_dict()
+    moved = {key[0] for (key, value), old in zip(after.items(), before) if not value.equal(old)}
+    assert moved == {"2"}
+    assert net.training
+    assert net.stages[2].training
+    with pytest.raises(ValueError, match=r"stages must lie in \[0, 3\], got 9"):
+        net.freeze(9)
+
+
 # --- truncated SVD -------------------------------------------------------------------------------
 
 
@@ -406,9 +421,14 @@ def test_full_rank_compression_changes_nothing_and_happens_once():
     net = FastRCNN.miniature(4, width=2).eval()
     images, regions = torch.rand(1, 3, 32, 32), [torch.tensor([[2.0, 2.0, 20.0, 30.0]])]
     before = net(images, regions)
+    with pytest.raises(ValueError, match=r"rank must lie in \[1, 128\]"):
+        net.compress(20, 129)  # and fc6 must not be replaced then
     net.compress(128, 128)
     for a, b in zip(before, net(images, regions)):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    other = FastRCNN.miniature(4, width=2)
+    other.compress(128, 128)
+    other.load_state_dict(net.state_dict())
     with pytest.raises(ValueError, match="fc6 is compressed already"):
         net.compress()
     with pytest.raises(ValueError, match=r"rank must lie in \[1, 3\]"):
