@@ -1,9 +1,10 @@
 """R-CNN: regions with CNN features. Classify every proposed region with a network of its own.
 
-A proposer suggests some 2000 boxes. Each is cut out with a little context, warped to 227 x 227
-pixels whatever its shape, and passed through CaffeNet; greedy non-maximum suppression within each
-class removes duplicates. Boxes that fit badly are moved by a linear regression on the features phi
-of the last pooling layer, in coordinates relative to the proposal P:
+A proposer suggests some 2000 boxes (here `course.proposals.propose`). Each is cut out with a little
+context, warped to 227 x 227 pixels whatever its shape, and passed through CaffeNet; greedy
+non-maximum suppression within each class removes duplicates. Boxes that fit badly are moved by a
+linear regression on the features phi of the last pooling layer, in coordinates relative to the
+proposal P:
 
     t = ((Gx - Px) / Pw, (Gy - Py) / Ph, ln(Gw / Pw), ln(Gh / Ph)),   t ~ w phi(P).
 
