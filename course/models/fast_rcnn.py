@@ -2,8 +2,8 @@
 
 The last feature map of VGG16 (stride 16, without its last pooling) is shared by all proposals.
 These come from outside (here from `course.proposals.propose`); RoI max pooling turns each into
-7 x 7 cells, two fully connected layers follow, and two heads predict a class and, for every class, a
-correction t of the box. Both are trained at once, with class u (0 = background) and the true
+7 x 7 cells, two fully connected layers follow, and two heads predict a class and, for every class,
+a correction t of the box. Both are trained at once, with class u (0 = background) and the true
 correction v, normalised to mean 0 and variance 1 per class:
 
     L = -log p_u + lambda [u >= 1] sum smooth_L1(t_u - v),   smooth_L1(x) = x^2 / 2, or |x| - 1/2.
