@@ -292,8 +292,12 @@ def warp_regions(
 
 
 class _Normalisation(nn.Module):
-    """Caffe's local response normalisation over 5 neighbouring maps."""
+    """Caffe's local response normalisation over 5 neighbouring maps, for pixels in [0, 1].
+
+    Caffe's alpha of 1e-4 belongs to maps computed from pixels in 0 ... 255. Ours are 255 times
+    smaller and would pass unchanged, so alpha is scaled: the result is norm(255 x) / 255.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         # In float32: CPU torch has no bfloat16 kernel for this normalisation.
-        return F.local_response_norm(x.float(), 5, alpha=1e-4, beta=0.75).to(x.dtype)
+        return F.local_response_norm(x.float(), 5, alpha=1e-4 * 255**2, beta=0.75).to(x.dtype)
