@@ -343,11 +343,11 @@ CALLS = {
         [objects(), objects()], [corners(30), corners(30)],
         generator=torch.Generator().manual_seed(0),
     ),
-    "models.fast_rcnn.fast_rcnn_loss": lambda: given(
+    "models.fast_rcnn_parts.fast_rcnn_loss": lambda: given(
         fast_rcnn.fast_rcnn_loss, torch.randn(9, 4), torch.randn(9, 4, 4),
         classes(9, high=4, ignored=False), torch.randn(9, 4),
     ),
-    "models.fast_rcnn.truncated_svd": lambda: given(
+    "models.fast_rcnn_parts.truncated_svd": lambda: given(
         lambda layer, x: fast_rcnn.truncated_svd(layer, 4)(x), net(nn.Linear(9, 7)),
         images(1, 1, 9)[0, 0],
     ),
@@ -414,7 +414,7 @@ CALLS = {
     "models.rcnn.RCNN.warp": lambda: given(
         RCNN.warp, net(RCNN.miniature()), images()[0], corners(3)
     ),
-    "models.rcnn.warp_regions": lambda: given(
+    "models.rcnn_warping.warp_regions": lambda: given(
         rcnn.warp_regions, torch.rand(3, 40, 48), corners(3), size=30, context=4
     ),
     "models.rcnn_stages.fit_ridge": lambda: given(
