@@ -31,6 +31,9 @@ _INSTALL = "pip install opencv-contrib-python-headless"
 def propose(image: Tensor, method: Method = "segments", *, limit: int = 2000) -> Tensor:
     """Propose at most `limit` boxes (N, 4) for an image (C, H, W) in [0, 1], on its device.
 
+    The limit keeps the first boxes: the largest segments, the best of selective search. Windows
+    have no rank, only an order from left to right, so of too many a fixed random choice stays.
+
     Raises ValueError for another shape or an unknown method, and what the method raises.
 
     >>> image = torch.zeros(3, 32, 48)
@@ -42,6 +45,9 @@ def propose(image: Tensor, method: Method = "segments", *, limit: int = 2000) ->
     if method == "windows":
         _check(image)
         boxes = window_proposals((image.shape[-2], image.shape[-1]))
+        if len(boxes) > limit:
+            order = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(0))
+            boxes = boxes[order[:limit].sort().values]
     elif method == "segments":
         boxes = segment_proposals(image)
     elif method == "selective_search":

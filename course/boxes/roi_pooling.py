@@ -108,13 +108,15 @@ class _RoIMaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore
         batch, channels, height, width = ctx.shape
-        total = grad.new_zeros(batch, height, width, channels)
+        # Many boxes share a cell, and half precision stops counting at 256: sum in float32.
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        total = grad.new_zeros(batch, height, width, channels, dtype=wide)
         for rows, cell, (b, top, bottom, left, right) in zip(grad, ctx.saved_tensors, ctx.crops):
-            crop = grad.new_zeros((bottom - top) * (right - left), channels)
-            crop.scatter_add_(0, cell.flatten(1).t().long(), rows.flatten(1).t())
+            crop = total.new_zeros((bottom - top) * (right - left), channels)
+            crop.scatter_add_(0, cell.flatten(1).t().long(), rows.flatten(1).t().to(wide))
             total[b, top:bottom, left:right] += crop.view(bottom - top, right - left, channels)
         inner = slice(MARGIN, -MARGIN)
-        return total[:, inner, inner].permute(0, 3, 1, 2), None, None, None
+        return total[:, inner, inner].permute(0, 3, 1, 2).to(grad.dtype), None, None, None
 
 
 def _bin_edges(ends: Tensor, bins: int, length: int) -> tuple[list[list[list[int]]], Tensor]:

@@ -14,6 +14,8 @@ Reference: Noh, Hong, Han, *Learning Deconvolution Network for Semantic Segmenta
 arXiv:1505.04366, sections 3.1-3.3, figure 2, table 3 (layout).
 """
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,12 +23,13 @@ from course.models.layers import (
     Weights,
     check_images,
     check_levels,
+    check_normalised,
     check_positive,
     he_init,
     scaled,
     use_channels_last,
 )
-from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg import load_vgg16, load_vgg16_classifier, vgg_stages
 
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64))
 
@@ -37,8 +40,11 @@ class DeconvNet(nn.Module):
     `width` scales all maps (64 in the first stage, 4096 in fc6). `window` is the kernel of fc6 and
     of its deconvolution: with the published 7 the image must be at least 193 pixels high and wide;
     a lab takes `window=2` for 64-pixel scenes. Poolings round up (Caffe) and unpooling restores the
-    recorded sizes, so any larger size works. `weights=` loads torchvision's `vgg16_bn`
-    convolutions. Raises ValueError for smaller images.
+    recorded sizes, so any larger size works. `weights=` loads torchvision's `vgg16_bn`:
+    all convolutions, and with the published window fc6 and fc7 as convolutions, whose batch
+    normalisation starts anew. Normalise images with torchvision's ImageNet mean and deviation then.
+    Raises ValueError for smaller images, and in training for a single image that ends as one
+    vector.
 
     >>> import torch
     >>> with torch.device("meta"):
@@ -78,10 +84,12 @@ class DeconvNet(nn.Module):
         he_init(self)
         use_channels_last(self)
         if weights is not None:
-            load_vgg16(self.encoder, weights)
+            state = load_vgg16(self.encoder, weights)
+            if window == 7:
+                load_vgg16_classifier(self.fc6[0], self.fc7[0], state)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "DeconvNet")
+        check_images(images, self.in_channels, "DeconvNet", net=self)
         # One 2 x 2 pooling that rounds up keeps ceil(n / 2) of n pixels: a 1-pixel overhang.
         pools = [(f"pool{i + 1}", 1, 2, 0) for i in range(5)]
         check_levels(images, [*pools, ("fc6", self.window, 1, 0)], 32, "DeconvNet")
@@ -91,6 +99,8 @@ class DeconvNet(nn.Module):
             size = x.shape[-2:]
             x, index = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)  # (B, C, H/2, W/2)
             switches.append((index, size))
+        values = x.shape[0] * math.prod(n - self.window + 1 for n in x.shape[-2:])
+        check_normalised(self.fc6[1], values, "DeconvNet: fc6 of an image as small as this")
         x = self.fc7(self.fc6(x))  # (B, 4096, H/32 - 6, W/32 - 6): 1 x 1 for 224
         x = self.fc6_deconv(x)  # (B, 512, H/32, W/32)
         for stage in self.decoder:

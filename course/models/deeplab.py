@@ -128,9 +128,7 @@ class DeepLabLargeFOV(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
-        check_images(
-            images, self.in_channels, "DeepLabLargeFOV", like=next(self.parameters(), None)
-        )
+        check_images(images, self.in_channels, "DeepLabLargeFOV", net=self)
         return self.classifier(self.head(self.backbone(images)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -189,7 +187,7 @@ class DeepLabV2(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Return logits (B, K, ceil(H / 8), ceil(W / 8)); feature (i, j) sits at pixel (8i, 8j)."""
-        check_images(images, self.in_channels, "DeepLabV2", like=next(self.parameters(), None))
+        check_images(images, self.in_channels, "DeepLabV2", net=self)
         features = self.backbone(images)
         if isinstance(features, tuple):
             features = features[-1]  # c5, (B, 2048, H/8, W/8)

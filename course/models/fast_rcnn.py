@@ -1,9 +1,10 @@
 """Fast R-CNN: the convolutions run once per image, and every region is cut out of their result.
 
-The last feature map of VGG16 (stride 16, without its last pooling) is shared by all proposals. RoI
-max pooling turns each proposal into 7 x 7 cells, two fully connected layers follow, and two heads
-predict a class and, for every class, a correction t of the box. Both are trained at once, with
-class u (0 = background) and the true correction v, normalised to mean 0 and variance 1 per class:
+The last feature map of VGG16 (stride 16, without its last pooling) is shared by all proposals.
+These come from outside (here from `course.proposals.propose`); RoI max pooling turns each into
+7 x 7 cells, two fully connected layers follow, and two heads predict a class and, for every class,
+a correction t of the box. Both are trained at once, with class u (0 = background) and the true
+correction v, normalised to mean 0 and variance 1 per class:
 
     L = -log p_u + lambda [u >= 1] sum smooth_L1(t_u - v),   smooth_L1(x) = x^2 / 2, or |x| - 1/2.
 
@@ -15,7 +16,6 @@ Reference: Girshick, *Fast R-CNN*, ICCV 2015, arXiv:1504.08083, sections 2.1 (Ro
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,19 +27,16 @@ from course.models.detection import (
     Target,
     check_proposals,
     check_targets,
+    resize_images,
     sample_regions,
     select_detections,
 )
+from course.models.fast_rcnn_parts import FastRCNNLoss, fast_rcnn_loss, truncated_svd
 from course.models.layers import Weights, check_images, check_positive, scaled, use_channels_last
-from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg import load_vgg16, load_vgg16_classifier, vgg_stages
 from course.modes import evaluation_mode
 
-
-class FastRCNNLoss(NamedTuple):
-    """Cross-entropy of all regions, and the weighted box term."""
-
-    classes: Tensor
-    boxes: Tensor
+__all__ = ["FastRCNN", "FastRCNNLoss", "fast_rcnn_loss", "truncated_svd"]
 
 
 class FastRCNN(nn.Module):
@@ -49,8 +46,9 @@ class FastRCNN(nn.Module):
     `width` is the number of maps of the first convolution and scales all
     others; `stages` of VGG16 are kept (5), without the last pooling, for stride 2^(stages - 1).
     `sides` are the shorter side and the longest allowed longer side to which `loss` and `detect`
-    scale images; None leaves them as they are. `weights=` loads torchvision's VGG16. Raises
-    ValueError for sizes below 1.
+    scale images; None leaves them as they are. `weights=` loads torchvision's VGG16, with its
+    fully connected layers: normalise images with torchvision's ImageNet mean and deviation then.
+    Raises ValueError for sizes below 1.
 
     >>> net = FastRCNN.miniature(4)
     >>> regions = torch.tensor([[0.0, 0.0, 20.0, 12.0], [8.0, 8.0, 40.0, 30.0]])
@@ -78,6 +76,7 @@ class FastRCNN(nn.Module):
         super().__init__()
         check_positive(num_classes=num_classes - 1, width=width, stages=stages, pool_size=pool_size)
         self.num_classes, self.pool_size, self.sides = num_classes, pool_size, sides
+        self.frozen = 0  # stages that do not train
         full = vgg_stages(width=width, batch_norm=batch_norm)
         if stages > len(full):
             raise ValueError(f"VGG16 has {len(full)} stages, got stages={stages}")
@@ -95,8 +94,7 @@ class FastRCNN(nn.Module):
             nn.init.normal_(head.weight, std=std)
             nn.init.zeros_(head.bias)
         if state is not None:
-            for layer, key in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
-                layer.load_state_dict({n: state[f"{key}.{n}"] for n in ("weight", "bias")})
+            load_vgg16_classifier(self.fc6, self.fc7, state)
         # Before `fit_targets`: the statistics that the authors' later code takes for every class.
         spread = torch.tensor([0.1, 0.1, 0.2, 0.2])
         self.register_buffer("target_mean", torch.zeros(num_classes, 4))
@@ -112,13 +110,13 @@ class FastRCNN(nn.Module):
         return cls(num_classes, width=width, stages=3, pool_size=4, batch_norm=True, sides=None)
 
     def forward(self, images: Tensor, regions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        check_images(images, 3, "Fast R-CNN")
+        check_images(images, 3, "Fast R-CNN", net=self)
         check_proposals(images, regions)
         features = images
         for i, stage in enumerate(self.stages):
             features = stage(F.max_pool2d(features, 2) if i else features)  # (N, C, H/2^i, W/2^i)
         # The published rule counts the last pixel in, our boxes end after it.
-        corners = [(boxes - boxes.new_tensor([0, 0, 1, 1])).to(images) for boxes in regions]
+        corners = [(boxes - boxes.new_tensor([0, 0, 1, 1])).to(images.device) for boxes in regions]
         pooled = roi_max_pool(features, corners, self.pool_size, self.scale)  # (R, C, 7, 7)
         x = F.dropout(F.relu(self.fc6(pooled.flatten(1))), training=self.training)
         x = F.dropout(F.relu(self.fc7(x)), training=self.training)  # (R, 4096)
@@ -142,7 +140,7 @@ class FastRCNN(nn.Module):
 
         Source: section 2.3; the paper takes two images at a time.
         """
-        check_images(images, 3, "Fast R-CNN")
+        check_images(images, 3, "Fast R-CNN", net=self)
         check_targets(images, targets, self.num_classes - 1)
         check_proposals(images, proposals)
         samples = [
@@ -172,19 +170,21 @@ class FastRCNN(nn.Module):
 
         Source: section 2.2; thresholds of the released code.
         """
-        check_images(images, 3, "Fast R-CNN")
+        check_images(images, 3, "Fast R-CNN", net=self)
         check_proposals(images, proposals)
         size = (images.shape[-2], images.shape[-1])
-        proposals = [boxes.to(images.device) for boxes in proposals]
+        # Boxes and corrections stay in float32: half precision has too few digits for pixels.
+        proposals = [boxes.to(images.device, torch.float32) for boxes in proposals]
         images, factors = self._rescale(images)
         with evaluation_mode(self):
             logits, corrections = self(images, [boxes * factors for boxes in proposals])
         scores = logits.float().softmax(1)[:, 1:]  # (R, K-1)
-        corrections = (corrections * self.target_std + self.target_mean)[:, 1:]  # (R, K-1, 4)
+        spread, centre = self.target_std.float(), self.target_mean.float()
+        corrections = (corrections.float() * spread + centre)[:, 1:]  # (R, K-1, 4)
         counts = [len(boxes) for boxes in proposals]
         return [
             select_detections(
-                decode(one_corrections.to(boxes), boxes.unsqueeze(1)),
+                decode(one_corrections, boxes.unsqueeze(1)),
                 one_scores,
                 size,
                 score_threshold=score_threshold,
@@ -218,13 +218,18 @@ class FastRCNN(nn.Module):
     def compress(self, fc6: int = 1024, fc7: int = 256) -> None:
         """Replace fc6 and fc7 by their truncated decompositions of these ranks, for inference.
 
+        The state dict of a compressed network loads into one that was compressed to the same ranks.
+        Raises ValueError for ranks out of range and for a second call, and changes nothing then.
+
         Source: section 3.1: 30 % faster at 0.3 points of mean average precision.
         """
+        smaller = {}
         for name, rank in (("fc6", fc6), ("fc7", fc7)):
             layer = getattr(self, name)
             if not isinstance(layer, nn.Linear):
                 raise ValueError(f"{name} is compressed already: load the trained network again")
-            setattr(self, name, truncated_svd(layer, rank))
+            smaller[name] = truncated_svd(layer, rank)
+        self.fc6, self.fc7 = smaller["fc6"], smaller["fc7"]
 
     def parameter_groups(self, lr: float = 1e-3, weight_decay: float = 5e-4) -> list[dict]:
         """Group what is not frozen for an optimiser: biases learn twice as fast, without decay."""
@@ -237,8 +242,20 @@ class FastRCNN(nn.Module):
         ]
 
     def freeze(self, stages: int = 2) -> None:
-        """Stop training the first `stages` of VGG16, as the paper does with conv1 and conv2."""
-        self.stages[:stages].requires_grad_(False)
+        """Stop training the first `stages` of VGG16, as the paper does with conv1 and conv2.
+
+        Their batch normalisation stays in evaluation mode. Raises ValueError for more stages than
+        there are.
+        """
+        if not 0 <= stages <= len(self.stages):
+            raise ValueError(f"stages must lie in [0, {len(self.stages)}], got {stages}")
+        self.frozen = max(self.frozen, stages)
+        self.stages[: self.frozen].requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "FastRCNN":
+        super().train(mode)
+        self.stages[: self.frozen].eval()
+        return self
 
     def _rescale(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scale images to `sides`; return them and the factors (4,) for boxes."""
@@ -248,59 +265,4 @@ class FastRCNN(nn.Module):
         factor = min(self.sides[0] / min(height, width), self.sides[1] / max(height, width))
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
         factors = torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
-        if size == (height, width):
-            return images, factors
-        return F.interpolate(images, size, mode="bilinear", antialias=True), factors
-
-
-def fast_rcnn_loss(
-    logits: Tensor, corrections: Tensor, labels: Tensor, wanted: Tensor, *, lam: float = 1.0
-) -> FastRCNNLoss:
-    """Compute the multi-task loss of R regions.
-
-    `logits` (R, K), `corrections` (R, K, 4), `labels` (R,) with 0 = background, `wanted` (R, 4).
-    Only the four numbers of the true class receive a box loss, background receives none, and the
-    sum is divided by R, not by the number of foreground regions. Raises ValueError where shapes do
-    not belong together, or for no region at all.
-
-    >>> logits, corrections = torch.zeros(2, 3), torch.zeros(2, 3, 4)
-    >>> wanted = torch.tensor([[0.5, 0.0, 0.0, 3.0], [9.0, 9.0, 9.0, 9.0]])
-    >>> terms = fast_rcnn_loss(logits, corrections, torch.tensor([2, 0]), wanted)
-    >>> terms.boxes.item()  # (0.125 + 2.5) / 2
-    1.3125
-
-    Source: section 2.3, equations 1 to 3.
-    """
-    n = len(logits)
-    if not n or labels.shape != (n,) or wanted.shape != (n, 4) or corrections.shape[::2] != (n, 4):
-        raise ValueError(
-            "need R >= 1 regions with corrections (R, K, 4), labels (R,) and wanted (R, 4), got "
-            f"{tuple(corrections.shape)}, {tuple(labels.shape)} and {tuple(wanted.shape)}"
-        )
-    rows = labels.nonzero().flatten()  # foreground
-    chosen = corrections[rows, labels[rows]]  # (F, 4)
-    error = F.smooth_l1_loss(chosen, wanted[rows].to(chosen), reduction="sum", beta=1.0)
-    return FastRCNNLoss(F.cross_entropy(logits, labels), lam * error / n)
-
-
-@torch.no_grad()
-def truncated_svd(layer: nn.Linear, rank: int) -> nn.Sequential:
-    """Replace a linear layer by the best two of the given rank: first S V^T, then U and the bias.
-
-    >>> small = truncated_svd(nn.Linear(30, 20), 4)
-    >>> [tuple(part.weight.shape) for part in small]
-    [(4, 30), (20, 4)]
-
-    Raises ValueError unless 1 <= rank <= min(inputs, outputs). Source: section 3.1.
-    """
-    most = min(layer.weight.shape)
-    if not 1 <= rank <= most:
-        raise ValueError(f"rank must lie in [1, {most}] for a layer {layer}, got {rank}")
-    u, s, v = torch.linalg.svd(layer.weight.float(), full_matrices=False)
-    first = nn.Linear(layer.in_features, rank, bias=False)
-    second = nn.Linear(rank, layer.out_features, bias=layer.bias is not None)
-    first.weight.copy_(s[:rank, None] * v[:rank])
-    second.weight.copy_(u[:, :rank])
-    if layer.bias is not None:
-        second.bias.copy_(layer.bias)
-    return nn.Sequential(first, second).to(layer.weight)
+        return resize_images(images, size), factors

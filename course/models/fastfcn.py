@@ -162,7 +162,7 @@ class FastFCN(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor | WithAuxiliary | WithContext:
-        check_images(images, self.in_channels, "FastFCN", like=next(self.parameters(), None))
+        check_images(images, self.in_channels, "FastFCN", net=self)
         size = images.shape[-2:]
         _, c3, c4, c5 = self.backbone(images)  # strides 8, 16, 32
         features = self.jpu(c3, c4, c5)  # (B, 2048, H/8, W/8)

@@ -139,7 +139,7 @@ class FCDenseNet(nn.Module):
                 nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "FCDenseNet", like=next(self.parameters(), None))
+        check_images(images, self.in_channels, "FCDenseNet", net=self)
         pools = [(f"transition down {i + 1}", 2, 2, 0) for i in range(len(self.down))]
         check_levels(images, pools, 2 ** len(pools), "FCDenseNet")
         height, width = (n // 2 ** len(pools) for n in images.shape[-2:])

@@ -34,7 +34,7 @@ from course.models.layers import (
     scaled,
     use_channels_last,
 )
-from course.models.vgg import load_vgg16, vgg_stages
+from course.models.vgg import load_vgg16, load_vgg16_classifier, vgg_stages
 from course.upsampling import bilinear_kernel, bilinear_upsample
 
 Upsampling = Literal["dense", "channelwise", "fixed"]
@@ -85,7 +85,8 @@ class FCN32s(nn.Module):
     `width` scales all maps (64 in the first stage, 4096 in fc6). `padding` is 100 (published: crop
     as derived above) or 1 (aligned without crop, and far less computation on small images).
     `upsampling` is "dense", "channelwise" or "fixed", see `Upsample`. `weights=` loads
-    torchvision's VGG16, its fully connected layers as convolutions.
+    torchvision's VGG16, its fully connected layers as convolutions: normalise images with
+    torchvision's ImageNet mean and deviation then.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in FCN32s().parameters())
@@ -119,22 +120,18 @@ class FCN32s(nn.Module):
         maps, hidden = scaled(512, width), scaled(4096, width)
         self.fc6 = nn.Conv2d(maps, hidden, 7, padding=0 if self.padded else 3)
         self.fc7 = nn.Conv2d(hidden, hidden, 1)
-        self.score7 = nn.Conv2d(hidden, num_classes, 1)
+        self.score7 = _zero_scores(hidden, num_classes)
         self.dropout = nn.Dropout(dropout)
-        for layer in (self.fc6, self.fc7, self.score7):
-            he_init(layer)
+        he_init(self.fc6)
+        he_init(self.fc7)
         crop = self.final_crop if self.padded else self.factor // 2
         self.upscore = Upsample(num_classes, self.factor, crop, upsampling)
         use_channels_last(self)
         if weights is not None:
-            state = load_vgg16(self.stages, weights)
-            for layer, name in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
-                matrix = state[f"{name}.weight"]  # (4096, 512 * 7 * 7) or (4096, 4096)
-                weight = matrix.reshape(layer.weight.shape)  # torch flattens (C, H, W) in order
-                layer.load_state_dict({"weight": weight, "bias": state[f"{name}.bias"]})
+            load_vgg16_classifier(self.fc6, self.fc7, load_vgg16(self.stages, weights))
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "FCN")
+        check_images(images, self.in_channels, "FCN", net=self)
         x, pools = images, []
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2, ceil_mode=True)
@@ -151,7 +148,7 @@ class FCN32s(nn.Module):
 class FCN16s(FCN32s):
     """FCN-32s with the scores of pool4 summed in at stride 16; options as in `FCN32s`.
 
-    The scores of a skip start at zero, so training continues from the coarser net.
+    The scores of a skip start at zero, so `start_from` continues the training of the coarser net.
 
     >>> with torch.device("meta"):
     ...     sum(p.numel() for p in FCN16s().parameters())
@@ -167,8 +164,36 @@ class FCN16s(FCN32s):
     def __init__(self, num_classes: int = 21, **options: Any) -> None:
         super().__init__(num_classes, **options)
         upsampling = options.get("upsampling", "dense")
-        self.score4 = _skip_scores(scaled(512, options.get("width", 64)), num_classes)
+        self.score4 = _zero_scores(scaled(512, options.get("width", 64)), num_classes)
         self.up7 = Upsample(num_classes, 2, 0 if self.padded else 1, upsampling)
+
+    def start_from(self, coarser: FCN32s) -> None:
+        """Copy the parameters of a trained coarser net, in stages: 32s, then 16s, then 8s.
+
+        All but the last upsampling is copied, because its factor differs. New scores are zero and
+        new upsampling is bilinear, so this net starts with the scores of the coarser one,
+        interpolated in one more step. The paper then trains on with a hundredth of the learning
+        rate. Raises ValueError for a net that is not coarser or has other options.
+
+        >>> fine = FCN16s(3, width=4)
+        >>> fine.start_from(FCN32s(3, width=4))
+
+        Source: section 4.2.
+        """
+        if not isinstance(coarser, FCN32s) or coarser.factor <= self.factor:
+            raise ValueError(
+                f"{type(self).__name__} starts from a coarser FCN, got {type(coarser).__name__}: "
+                "train FCN32s, then FCN16s, then FCN8s"
+            )
+        own, state = self.state_dict(), coarser.state_dict()
+        state = {key: value for key, value in state.items() if not key.startswith("upscore.")}
+        wrong = [k for k, v in state.items() if k not in own or own[k].shape != v.shape]
+        if wrong or coarser.padded != self.padded:
+            raise ValueError(
+                f"{type(self).__name__} needs the options of the {type(coarser).__name__} that it "
+                f"starts from, got others: {', '.join(wrong) or 'padding'}"
+            )
+        self.load_state_dict(state, strict=False)
 
     def _fuse(self, pool3: Tensor, pool4: Tensor, pool5: Tensor) -> Tensor:
         coarse = self.up7(super()._fuse(pool3, pool4, pool5))
@@ -201,7 +226,7 @@ class FCN8s(FCN16s):
     def __init__(self, num_classes: int = 21, *, at_once: bool = False, **options: Any) -> None:
         super().__init__(num_classes, **options)
         upsampling = options.get("upsampling", "dense")
-        self.score3 = _skip_scores(scaled(256, options.get("width", 64)), num_classes)
+        self.score3 = _zero_scores(scaled(256, options.get("width", 64)), num_classes)
         self.up4 = Upsample(num_classes, 2, 0 if self.padded else 1, upsampling)
         if at_once:
             self.pool4_scale, self.pool3_scale = 0.01, 0.0001
@@ -211,7 +236,8 @@ class FCN8s(FCN16s):
         return self._add(coarse, self.score3(pool3 * self.pool3_scale), 9)  # stride 8
 
 
-def _skip_scores(channels: int, num_classes: int) -> nn.Conv2d:
+def _zero_scores(channels: int, num_classes: int) -> nn.Conv2d:
+    """Scores that start at zero: sections 4.2 (skips) and 4.3 (a random start trains no faster)."""
     layer = nn.Conv2d(channels, num_classes, 1)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]

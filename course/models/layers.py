@@ -25,13 +25,13 @@ Level = tuple[str, int, int, int]  # name, kernel, stride, padding of one layer
 
 
 def check_images(
-    images: Tensor, channels: int, network: str, *, like: Tensor | None = None
+    images: Tensor, channels: int, network: str, *, net: nn.Module | None = None
 ) -> None:
     """Accept float images (B, `channels`, H, W) without empty axes; refuse everything else.
 
-    `like` is a weight of the network: with it, images on another device or (outside autocast) of
-    another precision are refused too. Raises TypeError for what is no tensor, integer images and
-    another precision, ValueError for wrong axes and another device, each with the cure.
+    With the network itself as `net`, images on another device or (outside autocast) of another
+    precision than its weights are refused too. Raises TypeError for what is no tensor, integer
+    images and another precision, ValueError for wrong axes and another device, each with the cure.
 
     >>> check_images(Tensor(3, 8, 8), 3, "SegNet")
     Traceback (most recent call last):
@@ -56,6 +56,7 @@ def check_images(
         )
     if 0 in shape:
         raise ValueError(f"{network} got images without pixels, shape {shape}: no axis may be 0")
+    like = None if net is None else next(net.parameters(), None)
     if like is None:
         return
     if images.device != like.device:

@@ -109,10 +109,19 @@ class OverFeat(nn.Module):
         return self.classifier(F.max_pool2d(self._features(images), self.pool))
 
     def forward_offsets(self, images: Tensor) -> Tensor:
-        """Classify with the last pooling at all offsets: logits (B, K, s H', s W'), or one more.
+        """Classify with the last pooling at all offsets: logits (B, K, rows, columns).
 
-        Every whole window of the feature map at stride 1 gets a vector, so sizes that are no
-        multiple of s keep their rest.
+        Every whole window of the feature map at stride 1 gets a vector: with n rows of features,
+        an s x s pooling and a k x k kernel, n - s k + 1 rows. Where `forward` gives H' rows, these
+        are s H' - s + 1 ... s H', depending on the rest of n / s.
+
+        >>> import torch
+        >>> net = OverFeat("accurate", 5, width=6).eval()
+        >>> for height in (221, 233, 245):  # 15, 16 and 17 features; H' is 1
+        ...     print(net.forward_offsets(torch.zeros(1, 3, height, 221)).shape[2:])
+        torch.Size([1, 1])
+        torch.Size([2, 1])
+        torch.Size([3, 1])
 
         Source: section 3.3, figure 3.
         """
@@ -130,6 +139,6 @@ class OverFeat(nn.Module):
         return output
 
     def _features(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "OverFeat")
+        check_images(images, self.in_channels, "OverFeat", net=self)
         check_levels(images, self.levels, self.stride, "OverFeat")
         return self.features(images)  # (B, 1024, 15, 15) for 221, or 12 x 12 for 231

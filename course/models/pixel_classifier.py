@@ -97,7 +97,7 @@ class PixelClassifier(nn.Module):
         >>> PixelClassifier(width=4).forward_dense(torch.zeros(1, 1, 50, 61)).shape
         torch.Size([1, 2, 50, 61])
         """
-        check_images(images, self.in_channels, "PixelClassifier")
+        check_images(images, self.in_channels, "PixelClassifier", net=self)
         x = images
         if mirror:
             margin = self.window // 2
@@ -120,7 +120,7 @@ class PixelClassifier(nn.Module):
         return x
 
     def _check(self, images: Tensor) -> None:
-        check_images(images, self.in_channels, "PixelClassifier")
+        check_images(images, self.in_channels, "PixelClassifier", net=self)
         levels, kernels = [], (4, 5, 4, 4)
         for i, kernel in enumerate(kernels, 1):
             levels += [(f"conv{i}", kernel, 1, 0), (f"pool{i}", 2, 2, 0)]

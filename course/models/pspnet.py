@@ -133,7 +133,7 @@ class PSPNet(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor | WithAuxiliary:
-        check_images(images, self.in_channels, "PSPNet", like=next(self.parameters(), None))
+        check_images(images, self.in_channels, "PSPNet", net=self)
         size = images.shape[-2:]
         _, _, c4, c5 = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
         logits = upsample_aligned(self.head(self.pyramid(c5)), size)

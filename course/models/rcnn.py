@@ -1,9 +1,10 @@
 """R-CNN: regions with CNN features. Classify every proposed region with a network of its own.
 
-A proposer suggests some 2000 boxes. Each is cut out with a little context, warped to 227 x 227
-pixels whatever its shape, and passed through CaffeNet; greedy non-maximum suppression within each
-class removes duplicates. Boxes that fit badly are moved by a linear regression on the features phi
-of the last pooling layer, in coordinates relative to the proposal P:
+A proposer suggests some 2000 boxes (here `course.proposals.propose`). Each is cut out with a little
+context, warped to 227 x 227 pixels whatever its shape, and passed through CaffeNet; greedy
+non-maximum suppression within each class removes duplicates. Boxes that fit badly are moved by a
+linear regression on the features phi of the last pooling layer, in coordinates relative to the
+proposal P:
 
     t = ((Gx - Px) / Pw, (Gy - Py) / Ph, ln(Gw / Pw), ln(Gh / Ph)),   t ~ w phi(P).
 
@@ -26,17 +27,16 @@ from course.boxes import decode
 from course.models.detection import (
     Detections,
     Target,
-    check_boxes,
     check_proposals,
     check_targets,
     sample_regions,
     select_detections,
 )
 from course.models.layers import check_images, check_positive, he_init, use_channels_last
+from course.models.rcnn_warping import CONTEXT, IMAGENET_MEAN, warp_regions
 from course.modes import evaluation_mode
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-CONTEXT = 16  # pixels around the proposal, in the warped frame (section 2.1)
+__all__ = ["RCNN", "warp_regions"]
 
 
 class RCNN(nn.Module):
@@ -116,7 +116,7 @@ class RCNN(nn.Module):
 
     def describe(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of pool5 (R, 9216) and of fc7 (R, 4096) for regions (R, 3, H, W)."""
-        check_images(crops, 3, "RCNN")
+        check_images(crops, 3, "RCNN", net=self)
         pooled = self.features(crops - self.mean.view(3, 1, 1))
         x = F.dropout(F.relu(self.fc6(pooled)), training=self.training)
         return pooled, F.dropout(F.relu(self.fc7(x)), training=self.training)
@@ -140,18 +140,27 @@ class RCNN(nn.Module):
         """Compute the softmax loss of stage one on `regions` sampled regions of the batch.
 
         A quarter of them are foreground: proposals (or true boxes) that overlap a true box by an
-        IoU of at least 0.5. All others are background. `targets` and `proposals` hold one entry
-        for each image, in its pixels. Raises ValueError for malformed arguments.
+        IoU of at least 0.5. All others are background. Both numbers are quotas of the batch and
+        dealt out evenly over its images. `targets` and `proposals` hold one entry for each image,
+        in its pixels. Raises ValueError for malformed arguments.
 
         Source: section 2.3, 32 foreground and 96 background regions.
         """
-        check_images(images, 3, "RCNN")
+        check_positive(regions=regions)
+        check_images(images, 3, "RCNN", net=self)
         check_targets(images, targets, self.num_classes - 1)
         check_proposals(images, proposals)
         crops, labels = [], []
-        for image, target, boxes in zip(images, targets, proposals):
-            share = max(1, regions // len(images))
-            sample = sample_regions(boxes.to(image), target, share, generator=generator)
+        for i, (image, target, boxes) in enumerate(zip(images, targets, proposals)):
+            # A share of its own for each image would round small quotas of foreground to nothing.
+            start, end = (regions * j // len(images) for j in (i, i + 1))
+            sample = sample_regions(
+                boxes.to(image.device, torch.float32),  # whatever precision the images have
+                target,
+                end - start,
+                foreground=(end + 3) // 4 - (start + 3) // 4,
+                generator=generator,
+            )
             crops.append(self.warp(image, sample.boxes))
             labels.append(sample.labels)
         if not sum(map(len, labels)):
@@ -175,27 +184,34 @@ class RCNN(nn.Module):
         `proposals` holds (M, 4) boxes for each image, M may be 0. `scorer` takes the softmax of
         stage one or the SVMs, whose scores are signed distances: use a threshold around 0 there.
         Regions pass through the network `batch` at a time. Raises ValueError for malformed
-        arguments.
+        arguments, and for SVMs that `fit_stages` has not solved.
 
         Source: sections 2.2 and 3.5; threshold 0.3 of the released code.
         """
-        check_images(images, 3, "RCNN")
+        if scorer not in ("softmax", "svm"):
+            raise ValueError(f"scorer must be 'softmax' or 'svm', got {scorer!r}")
+        if scorer == "svm" and not self.svm_weight.any():
+            raise ValueError(
+                "the SVMs of this network are not solved yet: call "
+                "course.models.rcnn_stages.fit_stages first, or use scorer='softmax'"
+            )
+        check_images(images, 3, "RCNN", net=self)
         check_proposals(images, proposals)
         results = []
         for image, boxes in zip(images, proposals):
-            boxes = boxes.to(image)
-            scores = image.new_zeros(0, self.num_classes - 1)  # (M, K-1)
-            moved = image.new_zeros(0, self.num_classes - 1, 4)  # (M, K-1, 4)
+            boxes = boxes.to(image.device, torch.float32)  # whatever precision the images have
+            scores = boxes.new_zeros(0, self.num_classes - 1)  # (M, K-1)
+            moved = boxes.new_zeros(0, self.num_classes - 1, 4)  # (M, K-1, 4)
             with evaluation_mode(self):
                 for part in boxes.split(batch) if len(boxes) else ():
                     pooled, top = self.describe(self.warp(image, part))
                     if scorer == "svm":
                         found = F.linear(top, self.svm_weight, self.svm_bias)
                     else:
-                        found = self.score(top).softmax(1)[:, 1:]
+                        found = self.score(top).float().softmax(1)[:, 1:]
                     deltas = torch.einsum("rf,ckf->rck", pooled, self.box_weight) + self.box_bias
-                    scores = torch.cat([scores, found])
-                    moved = torch.cat([moved, decode(deltas, part.unsqueeze(1))])
+                    scores = torch.cat([scores, found.float()])
+                    moved = torch.cat([moved, decode(deltas.float(), part.unsqueeze(1))])
             size = (image.shape[-2], image.shape[-1])
             results.append(
                 select_detections(
@@ -210,67 +226,13 @@ class RCNN(nn.Module):
         return results
 
 
-def warp_regions(
-    image: Tensor,
-    boxes: Tensor,
-    *,
-    size: int = 227,
-    context: int = CONTEXT,
-    fill: Tensor | Sequence[float] = IMAGENET_MEAN,
-) -> Tensor:
-    """Cut boxes (R, 4) out of an image (3, H, W) and warp each to (R, 3, `size`, `size`).
-
-    Each side keeps `context` pixels around the box, counted in the *warped* frame: the box grows by
-    size / (size - 2 context) about its centre, 1.1641 for 227 and 16. Height and width stretch
-    independently. Samples are bilinear; those outside the image take the colour `fill` (3,). Raises
-    ValueError for malformed boxes or a context that leaves no room.
-
-    >>> image = torch.arange(48.0).reshape(3, 4, 4)
-    >>> warp_regions(image, torch.tensor([[1.0, 0.0, 3.0, 4.0]]), size=2, context=0)[0, 0]
-    tensor([[ 3.,  4.],
-            [11., 12.]])
-
-    Source: section 2.1 and appendix A.
-    """
-    check_boxes(boxes)
-    if image.ndim != 3 or not image.is_floating_point():
-        raise ValueError(
-            f"image must be floats (C, H, W), got {image.dtype} of shape {tuple(image.shape)}"
-        )
-    if not 0 <= 2 * context < size:
-        raise ValueError(f"context must lie in [0, size / 2), got {context} for size {size}")
-    channels, height, width = image.shape
-    if not len(boxes):
-        return image.new_zeros(0, channels, size, size)
-    # Half precision has too few digits for positions: sample in float32.
-    dtype = image.dtype
-    image = image.to(torch.promote_types(dtype, torch.float32))
-    boxes = boxes.to(image)
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-    half = half * (size / (size - 2 * context))
-    steps = (2 * torch.arange(size, dtype=image.dtype, device=image.device) + 1) / size - 1
-    x = centre[:, :1] + half[:, :1] * steps  # (R, size), sample positions in pixels
-    y = centre[:, 1:] + half[:, 1:] * steps  # (R, size)
-    grid = torch.stack(
-        [
-            (2 * x / width - 1).unsqueeze(1).expand(-1, size, -1),
-            (2 * y / height - 1).unsqueeze(2).expand(-1, -1, size),
-        ],
-        dim=-1,
-    )  # (R, size, size, 2)
-    # One tall picture instead of R copies of the image; the border is repeated up to its edge, and
-    # what lies beyond the edge is filled below.
-    tall = grid.reshape(1, -1, size, 2)
-    sampled = F.grid_sample(image[None], tall, padding_mode="border", align_corners=False)
-    crops = sampled.reshape(channels, -1, size, size).transpose(0, 1)  # (R, C, size, size)
-    inside = (grid >= -1).all(-1) & (grid <= 1).all(-1)  # (R, size, size)
-    colour = torch.as_tensor(fill, dtype=image.dtype, device=image.device).view(-1, 1, 1)
-    return torch.where(inside.unsqueeze(1), crops, colour).to(dtype)
-
-
 class _Normalisation(nn.Module):
-    """Caffe's local response normalisation over 5 neighbouring maps."""
+    """Caffe's local response normalisation over 5 neighbouring maps, for pixels in [0, 1].
+
+    Caffe's alpha of 1e-4 belongs to maps computed from pixels in 0 ... 255. Ours are 255 times
+    smaller and would pass unchanged, so alpha is scaled: the result is norm(255 x) / 255.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         # In float32: CPU torch has no bfloat16 kernel for this normalisation.
-        return F.local_response_norm(x.float(), 5, alpha=1e-4, beta=0.75).to(x.dtype)
+        return F.local_response_norm(x.float(), 5, alpha=1e-4 * 255**2, beta=0.75).to(x.dtype)

@@ -49,7 +49,7 @@ def fit_stages(
     check_proposals(images, proposals)
     pooled, tops, svm_labels, owners, corrections = [], [], [], [], []
     for image, target, boxes in zip(images, targets, proposals):
-        regions = torch.cat([target["boxes"], boxes]).to(image)
+        regions = torch.cat([target["boxes"], boxes]).to(image.device, torch.float32)
         with evaluation_mode(net), torch.no_grad():
             low, high = net.describe(net.warp(image, regions))
         pooled.append(low)

@@ -164,7 +164,7 @@ class ResNet(nn.Module):
         load_fitting(self, own, architecture)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        check_images(images, self.in_channels, "ResNet", like=next(self.parameters(), None))
+        check_images(images, self.in_channels, "ResNet", net=self)
         cells = [-(-n // self.output_stride) for n in images.shape[-2:]]
         values = images.shape[0] * cells[0] * cells[1]
         check_normalised(self.layer4[-1].bn3, values, "ResNet: its last stage")

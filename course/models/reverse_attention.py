@@ -132,9 +132,7 @@ class ReverseAttentionNet(nn.Module):
         >>> [tuple(logits.shape) for logits in net.branches(torch.zeros(2, 3, 41, 33))]
         [(2, 3, 6, 5), (2, 3, 6, 5), (2, 3, 6, 5)]
         """
-        check_images(
-            images, self.in_channels, "ReverseAttentionNet", like=next(self.parameters(), None)
-        )
+        check_images(images, self.in_channels, "ReverseAttentionNet", net=self)
         features = self.backbone(images)[-1]  # (B, 2048, H/8, W/8)
         original, reverse = self.original(features), self.reverse(features)  # (B, K, H/8, W/8)
         combined = reverse_attention(original, reverse, self.mask)

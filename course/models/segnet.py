@@ -31,13 +31,18 @@ from course.models.vgg import load_vgg16, vgg_stages
 
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))  # figure 2
 
+# Caffe's 1e-4 is made for pixels in 0 ... 255. With ours in [0, 1] it would change nothing (4e-5);
+# scaled, the result is the released one divided by 255: norm(255 x) / 255.
+LRN_ALPHA = 1e-4 * 255**2
+
 
 class SegNet(nn.Module):
     """Map images (B, C, H, W) of any size to logits (B, K, H, W); VGG16 encoder and its mirror.
 
     `width` is the number of maps of the first stage, `bias=False` drops the biases of the
     convolutions as the paper's text describes (the released model has them), `weights=` loads
-    torchvision's `vgg16_bn` into the encoder.
+    torchvision's `vgg16_bn` into the encoder: normalise images with torchvision's ImageNet mean and
+    deviation then.
 
     >>> import torch
     >>> with torch.device("meta"):
@@ -77,12 +82,13 @@ class SegNet(nn.Module):
         # The last decoder convolution is the classifier: no normalisation, no ReLU on logits.
         self.classifier = nn.Conv2d(channels, num_classes, 3, padding=1, bias=bias)
         he_init(self.decoder)
+        he_init(self.classifier)
         use_channels_last(self)
         if weights is not None:
             load_vgg16(self.encoder, weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "SegNet")
+        check_images(images, self.in_channels, "SegNet", net=self)
         return self.classifier(_encode_decode(images, self.encoder, self.decoder))
 
 
@@ -127,10 +133,10 @@ class SegNetBasic(nn.Module):
         use_channels_last(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, self.in_channels, "SegNetBasic")
+        check_images(images, self.in_channels, "SegNetBasic", net=self)
         wide = torch.promote_types(images.dtype, torch.float32)  # no bfloat16 kernel on a CPU
-        x = F.local_response_norm(images.to(wide), size=5, alpha=1e-4, beta=0.75).to(images.dtype)
-        return self.classifier(_encode_decode(x, self.encoder, self.decoder))
+        x = F.local_response_norm(images.to(wide), size=5, alpha=LRN_ALPHA, beta=0.75)
+        return self.classifier(_encode_decode(x.to(images.dtype), self.encoder, self.decoder))
 
 
 def _encode_decode(x: Tensor, encoder: nn.ModuleList, decoder: nn.ModuleList) -> Tensor:

@@ -119,7 +119,7 @@ class UNet(nn.Module):
         return -(-512 // self.multiple) * self.multiple + 2 * self.border
 
     def _check(self, images: Tensor) -> None:
-        check_images(images, self.in_channels, "UNet")
+        check_images(images, self.in_channels, "UNet", net=self)
         for axis, size in (("height", images.shape[2]), ("width", images.shape[3])):
             if self.padding == "valid":
                 try:

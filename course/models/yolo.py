@@ -16,9 +16,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from course.models.detection import Detections, Target, check_targets, select_detections
+from course.models.detection import (
+    Detections,
+    Target,
+    check_side,
+    check_targets,
+    resize_images,
+    select_detections,
+)
 from course.models.layers import check_images, check_positive, scaled, use_channels_last
 from course.models.yolo_grid import (
     YOLOLoss,
@@ -124,13 +130,8 @@ class YOLO(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images, 3, "YOLO")
-        height, width = images.shape[-2:]
-        if not height == width == self.image_size:
-            raise ValueError(
-                f"this YOLO needs images of {self.image_size} x {self.image_size} pixels, got "
-                f"{height} x {width}: resize them, or call detect, which takes any size"
-            )
+        check_images(images, 3, "YOLO", net=self)
+        check_side(images, self.image_size, "YOLO")
         out = self.head(self.features(images))
         if out.ndim == 4:
             return out.permute(0, 2, 3, 1)  # (N, S, S, 5B+C)
@@ -149,7 +150,7 @@ class YOLO(nn.Module):
         pixels of its image and `labels` (M,) from 1. For `confidence` see `yolo_loss`. Raises
         ValueError for malformed images or targets.
         """
-        check_images(images, 3, "YOLO")
+        check_images(images, 3, "YOLO", net=self)
         check_targets(images, targets, self.num_classes)
         size = (images.shape[-2], images.shape[-1])
         grids = [
@@ -179,10 +180,12 @@ class YOLO(nn.Module):
 
         Source: section 2.3; the thresholds are those of the darknet demo.
         """
-        check_images(images, 3, "YOLO")
+        check_images(images, 3, "YOLO", net=self)
         size = (images.shape[-2], images.shape[-1])
         with evaluation_mode(self):
             prediction = self(self._stretch(images))
+        # Half precision has too few digits for pixels: bfloat16 is 8 pixels coarse at 1920.
+        prediction = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         return [
             select_detections(
                 *decoded,
@@ -195,10 +198,7 @@ class YOLO(nn.Module):
         ]
 
     def _stretch(self, images: Tensor) -> Tensor:
-        size = (self.image_size, self.image_size)
-        if tuple(images.shape[-2:]) == size:
-            return images
-        return F.interpolate(images, size, mode="bilinear", antialias=True)
+        return resize_images(images, (self.image_size, self.image_size))
 
 
 def _convolution(maps: int, out: int, kernel: int, stride: int, batch_norm: bool) -> nn.Module:

@@ -53,7 +53,8 @@ def make_targets(
     is (height, width). The cell of an object's centre gets (x, y, sqrt w, sqrt h, 1, one-hot
     class): x and y in [0, 1) of the cell, w and h relative to the image. All other cells are zero.
     A cell holds one object only: the first in the list keeps it. Raises ValueError for malformed
-    boxes and labels.
+    boxes and labels, for a centre outside the image, and for boxes that lie within the first pixel,
+    as relative coordinates do.
 
     >>> box = torch.tensor([[10.0, 20.0, 30.0, 70.0]])  # centre (20, 45)
     >>> grid = make_targets(box, torch.tensor([2]), (90, 60), S=3, num_classes=2)
@@ -70,9 +71,20 @@ def make_targets(
         return grid
     check_labels(labels, num_classes)
     height, width = image_size
+    if max(image_size) > 1 and boxes.max() <= 1 and (boxes[:, 2:] - boxes[:, :2]).min() < 1:
+        raise ValueError(
+            f"boxes must be in pixels of the {height} x {width} image, got {boxes.tolist()}: "
+            "multiply relative boxes by its width and height"
+        )
     relative = boxes / boxes.new_tensor([width, height, width, height])
     centre = (relative[:, :2] + relative[:, 2:]) / 2 * S  # (N, 2), in cells
     size = relative[:, 2:] - relative[:, :2]  # (N, 2)
+    outside = ((centre < 0) | (centre > S)).any(1)
+    if outside.any():
+        raise ValueError(
+            f"the centre of box {boxes[outside][0].tolist()} lies outside the {height} x {width} "
+            "image, so no cell can hold it: clip boxes to the image, and drop those outside"
+        )
     cell = centre.floor().clamp(0, S - 1)
     column, row = cell.long().unbind(1)
     same_cell = (row * S + column).unsqueeze(1) == row * S + column  # (N, N)

@@ -27,6 +27,7 @@ from course.models import (
     encnet,
     fast_rcnn,
     layers,
+    localization,
     localizer,
     pspnet,
     rcnn,
@@ -80,6 +81,13 @@ def found(n=6):
 def net(module):
     """In double precision, so that rounding decides nothing."""
     return module.double().eval()
+
+
+def seeing(localizer):
+    """With a box well inside the image, of a class that is not background."""
+    nn.init.constant_(localizer.class_head.bias[1:], 9.0)
+    localizer.box_head.bias.data.copy_(torch.tensor([0.2, 0.3, 0.7, 0.8]))
+    return net(localizer)
 
 
 def images(n=2, h=40, w=48, channels=3):
@@ -312,8 +320,13 @@ CALLS = {
     "models.detection.check_targets": lambda: given(
         detection.check_targets, images(), [objects(), objects()], 3
     ),
+    "models.detection.check_side": lambda: given(detection.check_side, images(w=40), 40, "YOLO"),
+    "models.detection.has_area": lambda: given(detection.has_area, torch.rand(9, 4)),
+    "models.detection.resize_images": lambda: given(
+        graded(detection.resize_images), images(), (33, 60)
+    ),
     "models.detection.sample_regions": lambda: given(
-        detection.sample_regions, corners(30), objects(4), 12,
+        detection.sample_regions, corners(30), objects(4), 12, foreground=5,
         generator=torch.Generator().manual_seed(0),
     ),
     "models.detection.select_detections": lambda: given(
@@ -332,16 +345,16 @@ CALLS = {
         [objects(), objects()], [corners(30), corners(30)],
         generator=torch.Generator().manual_seed(0),
     ),
-    "models.fast_rcnn.fast_rcnn_loss": lambda: given(
+    "models.fast_rcnn_parts.fast_rcnn_loss": lambda: given(
         fast_rcnn.fast_rcnn_loss, torch.randn(9, 4), torch.randn(9, 4, 4),
         classes(9, high=4, ignored=False), torch.randn(9, 4),
     ),
-    "models.fast_rcnn.truncated_svd": lambda: given(
+    "models.fast_rcnn_parts.truncated_svd": lambda: given(
         lambda layer, x: fast_rcnn.truncated_svd(layer, 4)(x), net(nn.Linear(9, 7)),
         images(1, 1, 9)[0, 0],
     ),
     "models.layers.check_images": lambda: given(
-        layers.check_images, images(), 3, "Net", like=images()
+        layers.check_images, images(), 3, "Net"
     ),
     "models.layers.check_levels": lambda: given(
         layers.check_levels, images(), [("conv1", 3, 1, 0)], 2, "Net"
@@ -353,25 +366,25 @@ CALLS = {
         layers.upsample_aligned, images(2, 3, 4), (22, 25)
     ),
     "models.localizer.Localizer.detect": lambda: given(
-        localizer.Localizer.detect, net(localizer.Localizer.miniature()), images(2, 48, 48)
+        localizer.Localizer.detect, seeing(localizer.Localizer.miniature()), images(2, 40, 50)
     ),
     "models.localizer.Localizer.loss": lambda: given(
         localizer.Localizer.loss, net(localizer.Localizer.miniature(class_specific=True)),
         images(2, 48, 48), torch.tensor([0, 2]), corners(2), torch.tensor([False, True]),
     ),
-    "models.localizer.boxes_of": lambda: given(
-        localizer.boxes_of, torch.rand(9, 3, 4), torch.randint(0, 3, (9, 2))
+    "models.localization.boxes_of": lambda: given(
+        localization.boxes_of, torch.rand(9, 3, 4), torch.randint(0, 3, (9, 2))
     ),
-    "models.localizer.localization_accuracy": lambda: given(
-        localizer.localization_accuracy, torch.randn(99, 3), corners(99),
+    "models.localization.localization_accuracy": lambda: given(
+        localization.localization_accuracy, torch.randn(99, 3), corners(99),
         torch.randint(0, 3, (99,)), corners(99), guesses=2, threshold=0.1,
     ),
-    "models.localizer.localization_loss": lambda: given(
-        localizer.localization_loss, torch.randn(9, 3), corners(9), torch.randint(0, 3, (9,)),
+    "models.localization.localization_loss": lambda: given(
+        localization.localization_loss, torch.randn(9, 3), corners(9), torch.randint(0, 3, (9,)),
         corners(9),
     ),
-    "models.localizer.relative_boxes": lambda: given(
-        localizer.relative_boxes, corners(9), (40, 50)
+    "models.localization.relative_boxes": lambda: given(
+        localization.relative_boxes, corners(9), (40, 50)
     ),
     "models.overfeat.OverFeat.forward_offsets": lambda: given(
         course.models.OverFeat.forward_offsets, net(course.models.OverFeat("fast", 3, width=6)),
@@ -405,7 +418,7 @@ CALLS = {
     "models.rcnn.RCNN.warp": lambda: given(
         RCNN.warp, net(RCNN.miniature()), images()[0], corners(3)
     ),
-    "models.rcnn.warp_regions": lambda: given(
+    "models.rcnn_warping.warp_regions": lambda: given(
         rcnn.warp_regions, torch.rand(3, 40, 48), corners(3), size=30, context=4
     ),
     "models.rcnn_stages.fit_ridge": lambda: given(
@@ -485,7 +498,7 @@ NO_TENSOR = {
     "geometry.count_macs": "a whole number",
     "geometry.layers_of": "whole numbers",
     "geometry.macs_by_layer": "whole numbers",
-    "models.localizer.localization_accuracy": "one float",
+    "models.localization.localization_accuracy": "one float",
     **{name: "the description of a picture" for name in CALLS if name.startswith("plots.")},
     **{name: "nothing, or an error" for name in CALLS if ".check_" in name},
 }

@@ -498,6 +498,12 @@ class TestRoIPooling:
         expected = torchvision_pool(feature.float(), [boxes], 3, 1.0)
         torch.testing.assert_close(pooled.float(), expected)
 
+    def test_half_precision_counts_every_box_of_a_cell(self):
+        feature = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
+        B.roi_max_pool(feature, torch.zeros(512, 4), 1).sum().backward()
+        assert feature.grad.dtype == torch.bfloat16
+        assert feature.grad.item() == 512
+
     def test_no_boxes(self):
         empty = [torch.zeros(0, 4), torch.zeros(0, 4)]
         assert B.roi_max_pool(torch.rand(2, 3, 4, 5), empty, (7, 6)).shape == (0, 3, 7, 6)

@@ -94,6 +94,27 @@ def test_compiles_without_graph_breaks():
     check_compiles(DeconvNet(3, width=4, window=2), torch.rand(2, 3, 45, 34))
 
 
+def test_pretrained_weights_fill_both_layers_with_the_published_window(monkeypatch):
+    monkeypatch.setattr("course.models.deconvnet.load_vgg16", lambda stages, weights: weights)
+    fc6, fc7 = torch.nn.Linear(16 * 7 * 7, 128), torch.nn.Linear(128, 128)
+    state = {f"classifier.0.{k}": v for k, v in fc6.state_dict().items()}
+    state |= {f"classifier.3.{k}": v for k, v in fc7.state_dict().items()}
+    net = DeconvNet(2, width=2, weights=state)
+    features = torch.randn(2, 16, 7, 7)
+    torch.testing.assert_close(net.fc6[0](features).flatten(1), fc6(features.flatten(1)))
+    torch.testing.assert_close(net.fc7[0].weight[..., 0, 0], fc7.weight)
+    small = DeconvNet(2, width=2, window=2, weights=state)  # the window does not fit: He's draw
+    assert small.fc6[0].weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+
+
+def test_a_single_image_that_ends_as_one_vector_does_not_train():
+    net = DeconvNet(2, width=1, window=2)
+    with pytest.raises(ValueError, match=r"fc6 .*with at least 2 images"):
+        net(torch.rand(1, 3, 64, 64))
+    assert net(torch.rand(1, 3, 64, 65)).shape == (1, 2, 64, 65)
+    assert net.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
+
+
 def test_small_images_are_refused_with_the_level():
     with pytest.raises(ValueError, match=r"192 x 224 image is left at fc6.*least 193 \(193, 225"):
         DeconvNet(2, width=2)(torch.zeros(1, 3, 192, 224))

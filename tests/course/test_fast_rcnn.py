@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from course.boxes import decode, encode, mean_average_precision
 from course.data import boxes as box_scenes
-from course.models import FastRCNN
+from course.models import FastRCNN, fast_rcnn
 from course.models.detection import sample_regions
 from course.models.fast_rcnn import fast_rcnn_loss, truncated_svd
 from course.proposals import propose
@@ -315,6 +315,24 @@ def test_images_are_scaled_to_the_published_sides_and_boxes_come_back():
         torch.testing.assert_close(found["boxes"], box)
 
 
+def test_boxes_keep_their_digits_in_half_precision(monkeypatch):
+    seen, pool = [], fast_rcnn.roi_max_pool
+    monkeypatch.setattr(
+        fast_rcnn,
+        "roi_max_pool",
+        lambda maps, boxes, *rest: seen.extend(boxes) or pool(maps, boxes, *rest),
+    )
+    net = FastRCNN(2, width=2, stages=2, pool_size=1, sides=None).bfloat16()
+    torch.nn.init.zeros_(net.box_head.weight)
+    box = torch.tensor([[513.0, 100.0, 601.0, 203.0]])
+    images = torch.rand(1, 3, 210, 640).bfloat16()
+    found = net.detect(images, [box], score_threshold=0)[0]
+    assert seen[0].tolist() == [[513, 100, 600, 202]]
+    assert found["boxes"].tolist() == box.tolist()
+    net.sides = (105, 400)  # and the scaling of images must not need a half-precision kernel
+    assert len(net.detect(images, [box], score_threshold=0)[0]["boxes"]) == 1
+
+
 def test_suppression_is_per_class_and_empty_images_are_fine():
     net = known([-9.0, 1.0, 1.0])
     boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0], [1.0, 0.0, 21.0, 20.0]])
@@ -359,6 +377,21 @@ def test_freezing_and_learning_rates_follow_the_paper():
     assert len(weights["params"]) + len(biases["params"]) == len(trained)
 
 
+def test_frozen_stages_do_not_move_their_statistics():
+    net = FastRCNN.miniature()
+    net.freeze()
+    net.train()
+    before = [value.clone() for value in net.stages.state_dict().values()]
+    net(torch.rand(2, 3, 32, 32), [torch.tensor([[2.0, 2.0, 20.0, 30.0]])] * 2)
+    after = net.stages.state_dict()
+    moved = {key[0] for (key, value), old in zip(after.items(), before) if not value.equal(old)}
+    assert moved == {"2"}
+    assert net.training
+    assert net.stages[2].training
+    with pytest.raises(ValueError, match=r"stages must lie in \[0, 3\], got 9"):
+        net.freeze(9)
+
+
 # --- truncated SVD -------------------------------------------------------------------------------
 
 
@@ -388,9 +421,14 @@ def test_full_rank_compression_changes_nothing_and_happens_once():
     net = FastRCNN.miniature(4, width=2).eval()
     images, regions = torch.rand(1, 3, 32, 32), [torch.tensor([[2.0, 2.0, 20.0, 30.0]])]
     before = net(images, regions)
+    with pytest.raises(ValueError, match=r"rank must lie in \[1, 128\]"):
+        net.compress(20, 129)  # and fc6 must not be replaced then
     net.compress(128, 128)
     for a, b in zip(before, net(images, regions)):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    other = FastRCNN.miniature(4, width=2)
+    other.compress(128, 128)
+    other.load_state_dict(net.state_dict())
     with pytest.raises(ValueError, match="fc6 is compressed already"):
         net.compress()
     with pytest.raises(ValueError, match=r"rank must lie in \[1, 3\]"):

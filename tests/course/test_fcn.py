@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from course.geometry import count_macs
 from course.models import FCN8s, FCN16s, FCN32s
 from course.models.fcn import Upsample
+from course.models.vgg import load_vgg16_classifier
 
 models = pytest.mark.parametrize("model", [FCN32s, FCN16s, FCN8s])
 paddings = pytest.mark.parametrize("padding", [1, 100])
@@ -177,13 +178,48 @@ def test_any_size_works(model, padding, size):
     assert net(torch.rand(1, 3, *size)).shape == (1, 2, *size)
 
 
-def test_skips_start_at_zero_so_training_continues_from_the_coarser_net():
-    net = FCN8s(3, width=2, padding=1).eval()
+@models
+def test_all_scores_start_at_zero(model):
+    net = model(3, width=2, padding=1).eval()
     images = torch.rand(1, 3, 64, 64)
-    before = net(images)
-    net.score7.weight.data.zero_()
-    assert before.abs().max() > 0
-    assert net(images).abs().max() == 0
+    assert not net(images).any()
+    torch.nn.init.normal_(net.score7.weight)
+    assert net(images).any()
+
+
+@paddings
+@pytest.mark.parametrize("kind", ["dense", "channelwise", "fixed"])
+def test_each_stage_starts_with_the_scores_of_the_coarser_net(padding, kind):
+    options = {"width": 2, "padding": padding, "upsampling": kind}
+    torch.manual_seed(0)
+    coarse, *finer = (model(3, **options).eval() for model in (FCN32s, FCN16s, FCN8s))
+    torch.nn.init.normal_(coarse.score7.weight)
+    images = torch.rand(1, 3, 200, 264)
+    with torch.no_grad():
+        for fine in finer:
+            before = coarse(images)
+            fine.start_from(coarse)
+            after = fine(images)
+            # Two steps of bilinear interpolation are not quite one step.
+            assert (after - before).norm() < 0.15 * (before - before.mean()).norm()
+            assert (after.argmax(1) == before.argmax(1)).float().mean() > 0.95
+            for name, value in coarse.named_parameters():
+                assert name.startswith("upscore") or value.equal(fine.get_parameter(name)), name
+            torch.nn.init.normal_(fine.score4.weight, std=0.1)  # it trains, and 8s must keep it
+            coarse = fine
+
+
+def test_a_net_that_is_not_coarser_or_is_built_otherwise_gives_no_start():
+    net = FCN16s(3, width=2)
+    for other in (net, FCN8s(3, width=2), torch.nn.Identity()):
+        with pytest.raises(ValueError, match=r"starts from a coarser FCN, got .*train FCN32s"):
+            net.start_from(other)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"options of the FCN32s .* got others: .*score7.weight"):
+        net.start_from(FCN32s(4, width=2))
+    with pytest.raises(ValueError, match="got others: padding"):
+        net.start_from(FCN32s(3, width=2, padding=1))
+    with pytest.raises(ValueError, match=r"got others: up7\.deconv\.weight"):
+        FCN8s(3, width=2, upsampling="fixed").start_from(net)
 
 
 def test_pretrained_weights_convolutionalise_the_classifier(monkeypatch):
@@ -198,6 +234,16 @@ def test_pretrained_weights_convolutionalise_the_classifier(monkeypatch):
     for j in range(2):
         expected = fc7(fc6(features[..., j : j + 7].flatten(1)))
         torch.testing.assert_close(fields[..., 0, j], expected)
+
+
+def test_weights_of_another_size_are_refused():
+    fc6, fc7 = torch.nn.Conv2d(4, 6, 7), torch.nn.Conv2d(6, 6, 1)
+    state = {"classifier.0.weight": torch.zeros(6, 4 * 9), "classifier.0.bias": torch.zeros(6)}
+    with pytest.raises(ValueError, match=r"fc6: .*\(6, 36\), expected \(6, 4, 7, 7\)"):
+        load_vgg16_classifier(fc6, fc7, state)
+    state["classifier.0.weight"] = torch.zeros(6, 4 * 49)
+    with pytest.raises(ValueError, match="VGG16's fc7: 2 missing"):
+        load_vgg16_classifier(fc6, fc7, state)
 
 
 @models

@@ -160,7 +160,7 @@ def test_gradients(distance):
 
 
 def test_method_compares_boxes_relative_to_the_image_the_network_sees():
-    net = Localizer.miniature(image_size=48)
+    net = Localizer.miniature(image_size=48, background=False)
     with torch.no_grad():
         net.box_head.weight.zero_()
         net.box_head.bias.copy_(torch.tensor([0.25, 0.5, 0.75, 1.0]))
@@ -194,6 +194,13 @@ def test_loss_refuses_what_does_not_fit():
         localization_loss(logits, boxes, labels[:3], truth)
     with pytest.raises(ValueError, match="'smooth_l1' or 'l2', got 'l1'"):
         localization_loss(logits, boxes, labels, ordered(truth), distance="l1")
+    with pytest.raises(ValueError, match=r"labels number the logits, 0 ... 2, got \[3, 0, 0, 0\]"):
+        localization_loss(logits, boxes, torch.tensor([3, 0, 0, 0]), ordered(truth))
+    # As numbers, 0 and 1 would pick rows 0 and 1, over and over, and no error would say so.
+    with pytest.raises(TypeError, match=r"has_object must be bool, got torch.int64: .*labels > 0"):
+        localization_loss(logits, boxes, labels, ordered(truth), torch.tensor([0, 1, 1, 0]))
+    with pytest.raises(ValueError, match=r"has_object must be \(4,\), got \(1,\)"):
+        localization_loss(logits, boxes, labels, ordered(truth), torch.tensor([True]))
     with pytest.raises(ValueError, match="truth must be finite with x1 >= x0"):
         localization_loss(logits, boxes, labels, ordered(truth).flip(1))
 
@@ -250,6 +257,39 @@ def test_detect_clips_to_a_non_square_image_and_picks_the_class_box():
         torch.testing.assert_close(one["scores"], torch.tensor([1 / (1 + math.exp(-3))]))
 
 
+def saying(box, logits, **options):
+    """A localizer that gives this relative box and these logits for every image."""
+    net = Localizer.miniature(len(logits), image_size=32, **options)
+    for head, values in ((net.class_head, logits), (net.box_head, box)):
+        torch.nn.init.zeros_(head.weight)
+        head.bias.data.copy_(torch.tensor(values))
+    return net
+
+
+def test_background_is_no_detection_and_its_boxes_do_not_train():
+    box, images = [0.25, 0.5, 0.75, 1.0], torch.rand(2, 3, 32, 32)
+    found = saying(box, [9.0, 0.0, 0.0]).detect(images)
+    assert [one["boxes"].shape for one in found] == [(0, 4)] * 2
+    assert [one["labels"].dtype for one in found] == [torch.int64] * 2
+    assert saying(box, [0.0, 0.0, 9.0]).detect(images)[1]["labels"].tolist() == [2]
+    net = saying(box, [9.0, 0.0, 0.0], background=False)
+    assert net.detect(images)[0]["labels"].tolist() == [0]
+    truth = torch.tensor([[math.nan] * 4, [8.0, 16.0, 24.0, 32.0]])
+    assert saying(box, [0.0, 0.0, 0.0]).loss(images, torch.tensor([0, 1]), truth).boxes == 0
+    with pytest.raises(ValueError, match="truth must be finite"):
+        net.loss(images, torch.tensor([0, 1]), truth)
+
+
+def test_detect_orders_corners_and_takes_images_of_any_size():
+    net = saying([0.75, 0.5, 0.25, 2.0], [0.0, 9.0])
+    found = net.detect(torch.rand(2, 3, 20, 40))[1]
+    assert found["boxes"].tolist() == [[10, 10, 30, 20]]
+    outside = saying([-0.5, 0.2, -0.1, 0.9], [0.0, 9.0]).detect(torch.rand(1, 3, 20, 40))[0]
+    assert outside["boxes"].shape == (0, 4)
+    with pytest.raises(ValueError, match="Localizer needs images of 32 x 32 pixels, got 20 x 40"):
+        net(torch.rand(2, 3, 20, 40))
+
+
 @pytest.mark.slow
 def test_miniature_is_one_graph_for_the_compiler():
     net = Localizer.miniature().eval()
@@ -263,7 +303,7 @@ def test_miniature_is_one_graph_for_the_compiler():
 def test_one_shape_a_picture_is_named_and_found_in_new_pictures(record_property):
     scenes = box_scenes(700, seed=0, count=(1, 1))
     boxes, labels = torch.cat(scenes.boxes), torch.cat(scenes.labels) - 1
-    net, steps, seen = Localizer.miniature(), 400, 600
+    net, steps, seen = Localizer.miniature(background=False), 400, 600
     optimizer = torch.optim.AdamW(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(steps):

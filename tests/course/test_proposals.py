@@ -91,7 +91,23 @@ def test_proposals_are_repeatable_limited_and_keep_the_image(method):
     assert torch.equal(first, propose(image, method))
     assert first.dtype == torch.float32
     assert len(first.unique(dim=0)) == len(first)
-    assert torch.equal(propose(image, method, limit=3), first[:3])
+    few = propose(image, method, limit=3)
+    assert torch.equal(few, propose(image, method, limit=3))
+    if method == "segments":
+        assert torch.equal(few, first[:3])
+    assert len({tuple(box) for box in few.tolist()} & {tuple(box) for box in first.tolist()}) == 3
+
+
+def test_a_limit_thins_windows_all_over_the_image():
+    # Cut in their order, from left to right, 100 of 338 windows would end at x0 = 119.
+    boxes = propose(torch.zeros(3, 480, 640), "windows", limit=100)
+    assert len(boxes) == 100
+    everywhere = window_proposals((480, 640))
+    for axis, length in ((0, 640), (1, 480)):
+        share, expected = (
+            torch.histc(rows[:, axis], 4, 0, length) / len(rows) for rows in (boxes, everywhere)
+        )  # of windows that start in each quarter
+        torch.testing.assert_close(share, expected, atol=0.1, rtol=0)
 
 
 def test_grey_and_plain_images():

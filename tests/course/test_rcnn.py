@@ -54,12 +54,13 @@ def test_published_feature_sizes():
     ]
 
 
-def test_normalisation_is_caffes():
-    x = torch.randn(1, 7, 2, 3, dtype=torch.float64).float()
+def test_normalisation_is_caffes_on_maps_255_times_larger():
+    x = torch.randn(1, 7, 2, 3)
     found = RCNN.miniature().features[3](x)
+    x = 255 * x
     for c in range(7):
         near = x[:, max(c - 2, 0) : c + 3].square().sum(1)
-        torch.testing.assert_close(found[:, c], x[:, c] / (1 + 1e-4 / 5 * near) ** 0.75)
+        torch.testing.assert_close(255 * found[:, c], x[:, c] / (1 + 1e-4 / 5 * near) ** 0.75)
 
 
 def test_width_and_crop_scale_the_network():
@@ -141,6 +142,9 @@ def test_warping_several_boxes_none_and_bad_ones():
         warp_regions(image, boxes, size=32)
     with pytest.raises(ValueError, match=r"order is \(x0, y0, x1, y1\)"):
         warp_regions(image, boxes.flip(1))
+    with pytest.raises(ValueError, match=r"each of the image's 1 channels, got 3"):
+        warp_regions(image[:1], boxes)
+    assert warp_regions(image[:1], boxes, size=33, fill=[0.0]).shape == (2, 1, 33, 33)
     with pytest.raises(ValueError, match=r"image must be floats \(C, H, W\)"):
         warp_regions(image[None], boxes)
 
@@ -174,6 +178,27 @@ def test_fine_tuning_samples_a_quarter_foreground_with_its_labels():
             sample.objects[mine], target["boxes"][column].expand(int(mine.sum()), 4)
         )
     assert (overlap[sample.labels == 0].amax(1) < 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "regions", "foreground"),
+    [(1, 128, 32), (2, 128, 32), (8, 16, 4), (43, 128, 32), (64, 128, 32), (8, 4, 1), (3, 10, 3)],
+)
+def test_the_quota_of_foreground_is_one_of_the_batch(monkeypatch, images, regions, foreground):
+    target = {"boxes": torch.tensor([[0.0, 0.0, 10.0, 10.0]]), "labels": torch.tensor([2])}
+    proposals = torch.tensor([[0.0, 0, 10, 9], [20, 20, 30, 30]]).repeat(100, 1)
+    net, seen = RCNN.miniature(3), []
+    monkeypatch.setattr(
+        RCNN, "warp", lambda self, image, boxes: seen.append(boxes) or boxes.new_zeros(len(boxes))
+    )
+    monkeypatch.setattr(RCNN, "forward", lambda self, crops: crops.new_zeros(len(crops), 3))
+    batch = torch.zeros(images, 3, 40, 40), [target] * images, [proposals] * images
+    net.loss(*batch, regions=regions)
+    near = [int((box_iou(boxes, target["boxes"]) >= 0.5).sum()) for boxes in seen]
+    assert sum(map(len, seen)) == regions
+    assert sum(near) == foreground
+    assert max(near) - min(near) <= 1
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
 
 
 def test_true_boxes_are_foreground_and_images_without_objects_are_background():
@@ -344,18 +369,63 @@ def test_batches_of_regions_and_missing_proposals_do_not_change_the_result():
     assert all_at_once[1]["boxes"].shape == (0, 4)
 
 
+def test_boxes_keep_their_digits_beside_images_in_half_precision():
+    # bfloat16 would round 513, 601 and 300 ... 301 to 512, 600 and an empty box.
+    boxes = torch.tensor([[513.0, 100.0, 601.0, 203.0], [300.0, 10.0, 301.0, 20.0]])
+    target = {"boxes": boxes, "labels": torch.tensor([1, 2])}
+    net = RCNN.miniature(4).bfloat16()
+    images = torch.rand(1, 3, 210, 640).bfloat16()
+    found = net.detect(images, [boxes], score_threshold=0, nms_threshold=1)[0]["boxes"]
+    assert {tuple(box) for box in found.tolist()} == {tuple(box) for box in boxes.tolist()}
+    assert net.loss(images, [target], [boxes])["classes"].isfinite()
+    fit_stages(net, images, [target], [boxes], ridge=1.0)
+    assert net.box_weight.isfinite().all()
+
+
 @pytest.mark.parametrize(
-    ("proposals", "message"),
+    ("proposals", "error", "message"),
     [
-        (torch.zeros(1, 4), "list of 1 tensors"),
-        ([torch.zeros(1, 4)], "must not be empty boxes"),
-        ([torch.tensor([[0.0, math.nan, 1, 1]])], "proposals of image 0 must be finite"),
-        ([torch.zeros(3)], r"\(N, 4\)"),
+        (torch.zeros(1, 4), ValueError, "list of 1 tensors"),
+        ([torch.zeros(1, 4)], ValueError, "must not be empty boxes"),
+        ([torch.tensor([[0.0, math.nan, 1, 1]])], ValueError, "of image 0 must be finite"),
+        ([torch.zeros(3)], ValueError, r"\(N, 4\)"),
+        ([[[1.0, 2.0, 3.0, 4.0]]], TypeError, "proposals of image 0 must be a tensor.*got list"),
+        ([torch.ones(1, 4).numpy()], TypeError, r"got ndarray: wrap it in torch.tensor"),
+        ([torch.ones(1, 4).long()], TypeError, r"call .float\(\)"),
     ],
 )
-def test_bad_proposals_are_refused(proposals, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_proposals_are_refused(proposals, error, message):
+    with pytest.raises(error, match=message):
         RCNN.miniature().detect(torch.zeros(1, 3, 40, 40), proposals)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        ({"boxes": torch.zeros(0, 4)}, TypeError, "list of 1 dicts, one an image, got a dict"),
+        ([{"boxes": torch.zeros(0, 4)}], ValueError, r"'labels' \(M,\), got \['boxes'\]"),
+        ([{"boxes": torch.zeros(0, 4), "labels": []}], TypeError, "must be a tensor, got list"),
+        ([{"boxes": [], "labels": torch.zeros(0)}], TypeError, "boxes of image 0 must be a tensor"),
+        ([], ValueError, "1 images need as many targets, got 0"),
+    ],
+)
+def test_bad_targets_are_refused(targets, error, message):
+    with pytest.raises(error, match=message):
+        RCNN.miniature().loss(torch.zeros(1, 3, 40, 40), targets, [torch.zeros(0, 4)])
+
+
+def test_scorers_that_cannot_score_are_refused():
+    arguments = torch.zeros(1, 3, 40, 40), [torch.tensor([[1.0, 1.0, 30.0, 30.0]])]
+    with pytest.raises(ValueError, match="'softmax' or 'svm', got 'SVM'"):
+        RCNN.miniature().detect(*arguments, scorer="SVM")
+    with pytest.raises(ValueError, match="fit_stages first"):
+        RCNN.miniature().detect(*arguments, scorer="svm")
+
+
+def test_proposals_outside_the_image_give_no_detection():
+    proposals = torch.tensor([[50.0, 2.0, 60.0, 9.0], [-9.0, 2.0, 0.0, 9.0], [30.0, 2, 60, 9]])
+    found = stub(Undecided()).detect(torch.zeros(1, 3, 40, 40), [proposals])[0]
+    assert found["boxes"].tolist() == [[30, 2, 40, 9]] * 3
 
 
 def test_a_batch_without_anything_to_train_on_is_refused():
@@ -372,7 +442,7 @@ def test_three_stages_learn_a_handful_of_scenes(record_property):
     proposals = [propose(image) for image in scenes.images]
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(100):
+    for _ in range(160):
         loss = net.loss(scenes.images, targets, proposals, regions=32, generator=generator)
         optimizer.zero_grad()
         loss["classes"].backward()

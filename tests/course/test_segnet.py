@@ -89,7 +89,8 @@ def test_logits_equal_a_recomputation_from_the_weights(model):
 
     x, switches = images, []
     if not deep:
-        x = x / (1 + 1e-4 / 5 * (x**2).sum(1, keepdim=True)) ** 0.75  # a window of 5 sees all 3
+        x = 255 * x  # the released constants belong to these; a window of 5 sees all 3 channels
+        x = x / (1 + 1e-4 / 5 * (x**2).sum(1, keepdim=True)) ** 0.75 / 255
     for convolutions in (2, 2, 3, 3, 3) if deep else (1, 1, 1, 1):
         for _ in range(convolutions):
             x = block(x, relu=True)
@@ -107,6 +108,15 @@ def test_logits_equal_a_recomputation_from_the_weights(model):
     expected = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
     torch.testing.assert_close(net(images), expected)
     assert (expected < 0).any()  # no ReLU on the logits
+
+
+@both
+def test_the_classifier_starts_as_all_other_convolutions_do(model):
+    torch.manual_seed(0)
+    net = model(16, width=32)
+    inputs = net.classifier.weight[0].numel()
+    assert net.classifier.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.1)
+    assert not net.classifier.bias.any()
 
 
 def test_decoder_has_weights_of_its_own():

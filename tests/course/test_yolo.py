@@ -138,6 +138,8 @@ def test_no_objects_and_a_centre_on_the_far_border():
         ([[0.0, 0.0, 4.0, 4.0]], [21], r"1 ... 20, got \[21\]"),
         ([[0.0, 0.0, 4.0, 4.0]], [0], "0 is background"),
         ([[4.0, 0.0, 0.0, 4.0]], [1], r"order is \(x0, y0, x1, y1\)"),
+        ([[0.1, 0.1, 0.5, 1.0]], [1], "multiply relative boxes by its width and height"),
+        ([[0.0, 0.0, 4.0, 4.0], [600.0, 0.0, 900.0, 4.0]], [1, 1], r"\[600.0.* lies outside"),
         ([[math.nan, 0.0, 0.0, 4.0]], [1], "finite"),
         ([[0.0, 0.0, 4.0, 4.0]], [1, 1], r"labels must be \(1,\), got \(2,\)"),
         ([[0.0, 0.0, 4.0]], [1], r"\(N, 4\)"),
@@ -429,6 +431,19 @@ def test_half_precision_predictions_keep_float32_targets():
     assert {t.dtype for t in terms.values()} == {torch.float32}
     found = net.detect(torch.rand(1, 3, 48, 48).bfloat16(), score_threshold=0)
     assert found[0]["boxes"].dtype == torch.float32
+
+
+def test_half_precision_is_decoded_and_resized_in_float32():
+    box, label, size = (
+        torch.tensor([[400.0, 300.0, 1511.0, 901.0]]),
+        torch.tensor([1]),
+        (1080, 1920),
+    )
+    grid = make_targets(box, label, size, S=6, num_classes=1).bfloat16()
+    boxes, scores = decode_grid(grid.float(), size, B=1)
+    images = torch.zeros(1, 3, *size, dtype=torch.bfloat16)
+    found = canned_yolo(grid).bfloat16().detect(images)[0]
+    torch.testing.assert_close(found["boxes"], boxes[scores[:, 0] > 0])
 
 
 @pytest.mark.gpu
