@@ -68,6 +68,8 @@ def load_set(
     >>> len(train), names, sorted(test[0])
     (3, ('background', 'disc', 'square', 'triangle'), ['boxes', 'image', 'index', 'labels'])
     """
+    if size < 1:
+        raise ValueError(f"expected images of at least 1 pixel, got {size}")
     for label, count in (("train", train), ("test", test)):
         if count is not None and count < 1:
             raise ValueError(f"expected at least 1 image to {label}, got {count}")

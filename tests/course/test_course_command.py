@@ -135,6 +135,57 @@ def test_a_folder_with_another_run_is_refused_until_it_may_be_replaced(tmp_path,
     assert len(losses(tmp_path)) == 3
 
 
+def test_a_replaced_run_leaves_nothing_that_the_new_one_could_take_for_its_own(
+    tmp_path, capsys, monkeypatch
+):
+    assert course(*SEGNET, "--steps", 2, "--out", tmp_path) == 0
+    old = (tmp_path / "run.ckpt").read_bytes()
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    other = [*SEGNET, "--steps", 2, "--seed", 1, "--out"]
+    with monkeypatch.context() as patched:
+        patched.setattr("course.training.fit", die)  # as if killed right after config.json
+        assert course(*other, tmp_path, "--no-resume") == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert course(*other, tmp_path) == 0
+    assert course(*other, tmp_path / "fresh") == 0
+    assert same(tmp_path, tmp_path / "fresh")
+
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"size": 32', '"size": 48'))
+    (tmp_path / "run.ckpt").write_bytes(old)
+    capsys.readouterr()
+    assert course(*other, tmp_path, "--size", 48) == 2
+    assert "run.ckpt belongs to a run with " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--steps", 0], ["--precision", 7], ["--lr", "nan"]])
+def test_nothing_is_replaced_before_names_and_numbers_fit(wrong, tmp_path):
+    assert course(*SEGNET, "--steps", 1, "--out", tmp_path) == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert course(*SEGNET, "--steps", 1, *wrong, "--no-resume", "--out", tmp_path) == 2
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("config", [None, "{}", "[]", "no JSON"])
+def test_files_of_something_else_are_refused_until_they_may_be_replaced(config, tmp_path, capsys):
+    (tmp_path / "metrics.csv").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    command = [*SEGNET, "--steps", 1, "--out", tmp_path]
+    assert course(*command) == 2
+    error = capsys.readouterr().err
+    names = "metrics.csv" if config is None else "config.json, metrics.csv"
+    assert f"already holds {names} of something else: choose another --out, or" in error
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
+    assert course(*command, "--no-resume") == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "metrics.csv").read_text() != "mine"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -185,6 +236,9 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_end(command, tmp_path):
         (["train", "UNet", "--data", "cells", "--width", "0"], "width must be at least 1"),
         (["train", "UNet", "--data", "cells", "--train", "0"], "at least 1 image to train"),
         (["train", "UNet", "--data", "cells", "--seed", "-1"], "seed"),
+        (["train", "UNet", "--data", "cells", "--seed", "9" * 20], "seed of at most"),
+        (["train", "UNet", "--data", "cells", "--evaluate-every", "0"], "evaluate_every to be a"),
+        (["train", "UNet", "--data", "camvid", "--size", "-3"], "at least 1 pixel, got -3"),
         (["train", "UNet", "--data", "coco:images"], "coco:IMAGES:ANNOTATIONS"),
         (["train", "YOLO", "--data", "boxes", "--size", "50"], "multiple of 8 pixels, got 50"),
         (["train", "UNet"], "Missing option '--data'"),
@@ -222,10 +276,15 @@ def test_a_diverging_run_ends_with_exit_code_1(tmp_path, capsys):
     assert "lower lr (1e+30)" in capsys.readouterr().err
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("resume", ["--resume", "--no-resume"])
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_file_in_place_of_the_folder_is_refused(name, resume, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert course(*SEGNET, "--steps", 1, "--out", tmp_path / "file" / "run") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert course(*SEGNET, "--steps", 1, "--out", tmp_path / name, resume) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{tmp_path / 'file'} is a file: choose another --out" in printed.err
+    assert printed.err.count("\n") == 1
 
 
 # --- sets and tasks ------------------------------------------------------------------------------

@@ -269,6 +269,9 @@ class TestErrors:
             ({"steps": 2.5}, ValueError, r"steps to be a whole number >= 1, got 2\.5"),
             ({"batch_size": 0}, ValueError, "batch_size to be a whole number >= 1"),
             ({"seed": -1}, ValueError, "seed to be a whole number >= 0, got -1"),
+            ({"seed": 10**19}, ValueError, "seed of at most 9223372036854775807"),
+            ({"evaluate_every": 0}, ValueError, "evaluate_every to be a whole number >= 1, got 0"),
+            ({"lr": float("nan")}, ValueError, "lr to be a finite number >= 0, got nan"),
             ({"batch_size": 3, "devices": 2}, ValueError, "batch_size that 2 devices can share"),
             ({"data": []}, ValueError, "length of at least 1"),
             ({"data": [(1, 2)]}, TypeError, "dictionaries with an 'image', got tuple"),
@@ -427,6 +430,13 @@ class TestResume:
         with pytest.raises(ValueError, match=message):
             fit_quickly(other, **(arguments | change))
         assert same(before, weights_of(other))
+
+    def test_refuses_a_checkpoint_with_other_settings_of_the_caller(self, tmp_path: Path) -> None:
+        run = partial(fit_quickly, data=cells(4, size=32), checkpoint=tmp_path / "run.ckpt")
+        run(make_net(), steps=1, settings={"size": 32, "width": None})
+        run(make_net(), steps=2, settings={"size": 32, "width": None})
+        with pytest.raises(ValueError, match=r"size = 32; this one has 48: .*\(--no-resume\)"):
+            run(make_net(), steps=2, settings={"size": 48, "width": None})
 
     def test_with_a_schedule_the_length_is_part_of_the_run(self, tmp_path: Path) -> None:
         run = partial(fit_quickly, data=cells(4, size=32), schedule=poly_lr)
