@@ -26,6 +26,7 @@ _CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
     "motorbike person pottedplant sheep sofa train tvmonitor"
 )
+_IDS = {*range(21), IGNORE}
 
 
 class _WithBoxes(Reader):
@@ -125,7 +126,7 @@ class VOC(_WithBoxes):
         image = to_tensor(self._read_image(Path(self._files.images[index]), "RGB"))
         target = Path(self._files.targets[index])
         if self.task == "segmentation":
-            ids = self._read_image(target).astype(np.int64)
+            ids = self._read_labels(target, image.shape[1:], known=_IDS)
             return {"image": image, "mask": torch.from_numpy(ids)}
         objects = [o for o in self._objects(target) if self.difficult or not o["difficult"]]
         return {"image": image, **self._targets(objects, target)}
@@ -187,20 +188,18 @@ class Pets(_WithBoxes):
         return len(self._files)
 
     def _load(self, index: int) -> Sample:
-        trimap = self._read_image(Path(self._files._segs[index]), "L").astype(np.int64)
-        rim = IGNORE if self.border == "ignore" else 1
-        mask = np.select([trimap == 1, trimap == 2, trimap == 3], [1, 0, rim], default=-1)
-        if mask.min() < 0:
-            raise ValueError(
-                f"expected 1, 2 and 3 in {self._files._segs[index]}; got {np.unique(trimap)}"
-            )
         path = Path(self._files._images[index])
+        # some files named .jpg are PNG with an alpha channel
+        image = to_tensor(self._read_image(path, "RGB"))
+        trimap = self._read_labels(
+            Path(self._files._segs[index]), image.shape[1:], mode="L", known=(1, 2, 3)
+        )
+        rim = IGNORE if self.border == "ignore" else 1
         head = self.folder / "annotations" / "xmls" / f"{path.stem}.xml"
         boxes = [found["box"] for found in self._objects(head)] if head.is_file() else []
         return {
-            # some files named .jpg are PNG with an alpha channel
-            "image": to_tensor(self._read_image(path, "RGB")),
-            "mask": torch.from_numpy(mask),
+            "image": image,
+            "mask": torch.from_numpy(np.array((0, 1, 0, rim))[trimap]),
             "breed": torch.tensor(self._breed[self._files._labels[index]]),
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             "labels": torch.ones(len(boxes), dtype=torch.int64),
