@@ -307,6 +307,11 @@ class TestBatches:
         assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
         assert len({tuple(epoch) for epoch in epochs}) == 4
 
+    def test_a_long_run_is_not_planned_ahead(self) -> None:
+        data = [{"image": torch.tensor([float(i)])} for i in range(3)]
+        batches = load_batches(data, steps=range(10**15), batch_size=4, seed=0)
+        assert next(batches)["image"].shape == (4, 1)
+
     def test_devices_share_a_batch_without_overlap(self) -> None:
         shares = [positions_of_step(5, 6, rank, 3) for rank in range(3)]
         assert sorted(p for share in shares for p in share) == list(range(30, 36))
