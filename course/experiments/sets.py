@@ -6,7 +6,7 @@ it. A set without boxes gets them from its instances, or from the connected part
 its masks; a set without masks cannot be segmented.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ REAL: dict[str, tuple[str, dict[str, Any], str, str]] = {  # class, options, tra
     "voc2012": ("VOC", {"year": "2012"}, "train", "val"),
 }
 NAMES = (*SYNTHETIC, *REAL)
+
+STUFF = ("camvid", "textures")  # whose class 0 is a class like the others, not background
 
 _REMEMBERED = 4096  # prepared samples kept in memory
 
@@ -61,7 +63,7 @@ def load_set(
         seed: of the synthetic images.
 
     Raises:
-        ValueError: the name is unknown, or the set lacks what the task needs.
+        ValueError: the name is unknown, the set lacks what the task needs, or a part has no object.
         FileNotFoundError: a real set is not there.
 
     >>> train, test, names, channels = load_set("boxes", task="detection", train=3, test=2)
@@ -73,6 +75,8 @@ def load_set(
     for label, count in (("train", train), ("test", test)):
         if count is not None and count < 1:
             raise ValueError(f"expected at least 1 image to {label}, got {count}")
+    if name in STUFF and task != "segmentation":
+        raise ValueError(f"{name} labels stuff, not objects: choose a segmentation system for it")
     if name in SYNTHETIC:
         from course import data
 
@@ -89,6 +93,13 @@ def load_set(
         Prepared(part, task=task, size=size, class_names=class_names, limit=limit)
         for part, limit in zip(parts, (train, test))
     ]
+    if task != "segmentation":
+        for kind, part in zip(("training", "test"), prepared):
+            if not any(len(part[i]["boxes"]) for i in range(len(part))):
+                raise ValueError(
+                    f"the {kind} part of {name} has no object in {len(part)} images: take more "
+                    "images, or another set"
+                )
     channels = 3 if task in ("detection", "localization") else prepared[0][0]["image"].shape[0]
     return TrainAndTest(prepared[0], prepared[1], class_names, channels)
 
@@ -108,6 +119,11 @@ def _read(name: str, task: str) -> tuple[Any, Any]:
         near = get_close_matches(name, NAMES, 3, 0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"no data set {name!r}{hint} Known: {', '.join(NAMES)}")
+    if name == "pets" and task != "segmentation":  # its test images have no boxes
+        pets = data.Pets()
+        boxed = pets.with_heads()
+        held_out = boxed[4::5]  # in the order of the breeds
+        return _Part(pets, sorted({*boxed} - {*held_out})), _Part(pets, held_out)
     reader, options, train, test = REAL[name]
     if reader == "VOC" and task != "segmentation":
         options = options | {"task": "detection"}
@@ -120,7 +136,7 @@ class _Part:
     """Some samples of a data set."""
 
     whole: Any
-    indices: range
+    indices: Sequence[int]
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from course import models
+from course import data, models
 from course.cli import main
 from course.experiments.sets import NAMES, REAL, load_set, objects_of, resized
 from course.experiments.systems import SYSTEMS
@@ -292,7 +292,11 @@ def test_a_file_in_place_of_the_folder_is_refused(name, resume, tmp_path, capsys
 
 @pytest.mark.parametrize("name", ["lines", "cells", "scenes", "textures", "boxes"])
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
-def test_every_synthetic_set_serves_every_task(name, task):
+def test_every_synthetic_set_serves_its_tasks(name, task):
+    if name == "textures" and task != "segmentation":
+        with pytest.raises(ValueError, match="labels stuff, not objects: choose a segmentation"):
+            load_set(name, task=task, size=40, train=3, test=2)
+        return
     train, test, names, channels = load_set(name, task=task, size=40, train=3, test=2)
     assert (len(train), len(test)) == (3, 2)
     for part in (train, test):
@@ -326,8 +330,12 @@ def test_training_and_test_images_differ_and_depend_on_the_seed():
 @pytest.mark.filterwarnings("ignore:BloodImage")
 def test_every_reader_serves_its_tasks(name, task):
     try:
-        if name == "bccd" and task == "segmentation":
-            with pytest.raises(ValueError, match="boxes but no masks"):
+        refusals = {
+            "bccd, segmentation": "boxes but no masks",
+            "camvid, detection": "stuff, not ob",
+        }
+        if f"{name}, {task}" in refusals:
+            with pytest.raises(ValueError, match=refusals[f"{name}, {task}"]):
                 load_set(name, task=task, size=48, train=2, test=2)
             return
         train, test, names, channels = load_set(name, task=task, size=48, train=2, test=2)
@@ -342,6 +350,18 @@ def test_every_reader_serves_its_tasks(name, task):
         elif len(sample["boxes"]):
             assert sample["boxes"].max() <= 48
             assert sample["labels"].max() < len(names)
+    if task == "detection":
+        for part in (train, test):
+            assert any(len(part[i]["boxes"]) for i in range(len(part)))
+
+
+def test_a_part_without_objects_is_refused(monkeypatch):
+    made = data.cells(4, 32)
+    made.instances[2:] = made.masks[2:] = 0
+    monkeypatch.setattr(data, "cells", lambda *_, **__: made)
+    with pytest.raises(ValueError, match="the test part of cells has no object in 2 images"):
+        load_set("cells", task="detection", size=32, train=2, test=2)
+    assert len(load_set("cells", task="segmentation", size=32, train=2, test=2).test) == 2
 
 
 def test_names_are_complete():

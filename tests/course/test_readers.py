@@ -521,9 +521,68 @@ def test_coco_crowds_are_ignored_and_categories_lose_their_gaps(tmp_path):
     assert torch.equal(sample["mask"], expected)
     assert sample["boxes"].tolist() == [[1, 2, 5, 5], [2, 3, 3, 4]]
     assert sample["labels"].tolist() == [1, 2]
-    (tmp_path / "a.json").write_text("{}")
+
+
+def coco(root, *annotations, **changes):
+    write_png(root / "images/one.png", np.zeros((6, 8)))
+    content = {
+        "images": [{"id": 7, "file_name": "one.png"}],
+        "categories": [{"id": 3, "name": "car"}],
+        "annotations": [{"image_id": 7, "category_id": 3, **found} for found in annotations],
+    }
+    (root / "a.json").write_text(json.dumps(changes.get("content", content)))
+    return data.CocoFolder(root, images="images", annotations="a.json")
+
+
+def test_coco_boxes_of_objects_that_are_not_drawn_are_ignored_pixels(tmp_path):
+    drawn = {"bbox": [1, 1, 2, 2], "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}
+    empty, bare = {"bbox": [2, 2, 3, 2], "segmentation": []}, {"bbox": [6, 0, 1, 2]}
+    crowd = {"bbox": [0, 5, 2, 1], "iscrowd": 1}
+    sample = coco(tmp_path, drawn, empty, bare, crowd)[0]
+    check_sample(sample, 2)
+    expected = torch.zeros(6, 8, dtype=torch.int64)
+    expected[2:4, 2:5], expected[0:2, 6], expected[5, 0:2] = 255, 255, 255
+    expected[1:3, 1:3] = 1
+    assert torch.equal(sample["mask"], expected)
+    assert torch.equal(sample["instances"], (expected == 1).long())
+    assert len(sample["boxes"]) == 3
+    assert set(coco(tmp_path, empty, bare)[0]) == {"image", "boxes", "labels"}
+
+
+BOX = {"id": 12, "bbox": [1, 1, 2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (BOX | {"category_id": 9}, "annotation 12 has the category 9, which is not listed"),
+        ({"id": 12}, "annotation 12 has the bbox None; expected"),
+        (BOX | {"bbox": [1, 2, "3", 4]}, r"annotation 12 has the bbox \[1, 2, '3', 4\]"),
+        (BOX | {"segmentation": [[1, 2, 3]]}, "annotation 12 has polygons that are no lists"),
+        (BOX | {"segmentation": [3]}, "annotation 12 has polygons that are no lists"),
+        (BOX | {"segmentation": {"counts": "ab"}}, "annotation 12 has no list of run lengths"),
+        (BOX | {"segmentation": {"counts": [5, 5]}}, "annotation 12 has run lengths for 10 pixels"),
+    ],
+)
+def test_a_wrong_coco_annotation_is_named(tmp_path, annotation, message):
+    with pytest.raises(data.DamagedFileError, match=rf"a.json cannot be read .*{message}"):
+        coco(tmp_path, annotation)[0]
+
+
+@pytest.mark.parametrize("content", [{}, [], 3, {"images": [{"id": 1}], "categories": []}])
+def test_a_file_that_is_none_of_coco_is_named(tmp_path, content):
     with pytest.raises(data.DamagedFileError, match=r"a.json cannot be read"):
-        data.CocoFolder(tmp_path, images="images", annotations="a.json")
+        coco(tmp_path, content=content)
+
+
+def test_pets_tell_which_heads_have_a_box(tmp_path):
+    kind, folder, image, labels = pet_labels(tmp_path)
+    for name in (image, labels):
+        write_png(folder / name, np.ones((8, 9, 3)))
+    assert kind(tmp_path).with_heads() == []
+    (folder / "annotations/xmls").mkdir()
+    (folder / "annotations/xmls/Abyssinian_1.xml").write_text("<annotation/>")
+    assert kind(tmp_path).with_heads() == [0]
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,14 @@ class Pets(_WithBoxes):
     def __len__(self) -> int:
         return len(self._files)
 
+    def with_heads(self) -> list[int]:
+        """Numbers of the images whose head has a box; none in "test"."""
+        return [index for index in range(len(self)) if self._head(index).is_file()]
+
+    def _head(self, index: int) -> Path:
+        name = Path(self._files._images[index]).stem
+        return self.folder / "annotations" / "xmls" / f"{name}.xml"
+
     def _load(self, index: int) -> Sample:
         path = Path(self._files._images[index])
         # some files named .jpg are PNG with an alpha channel
@@ -195,7 +203,7 @@ class Pets(_WithBoxes):
             Path(self._files._segs[index]), image.shape[1:], mode="L", known=(1, 2, 3)
         )
         rim = IGNORE if self.border == "ignore" else 1
-        head = self.folder / "annotations" / "xmls" / f"{path.stem}.xml"
+        head = self._head(index)
         boxes = [found["box"] for found in self._objects(head)] if head.is_file() else []
         return {
             "image": image,
