@@ -4,6 +4,7 @@
 do and exit code 2; a run whose loss diverges ends with exit code 1.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,12 +162,17 @@ def ladder(
     out: Annotated[
         Path | None, typer.Option(help="File of the scores; default: the course's own.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Drop scores in it of other seeds or steps.")
+    ] = False,
 ) -> None:
     """Train every system of the course on the same thin lines and store what each one reached."""
     from course.ladder.command import climb_all
 
     try:
-        table = climb_all(only or [], seeds=seeds, steps=steps, out=out, say=typer.echo)
+        table = climb_all(
+            only or [], seeds=seeds, steps=steps, out=out, replace=replace, say=typer.echo
+        )
     except (ValueError, OSError) as error:
         _fail(error, 2)
     typer.echo(table)
@@ -235,12 +241,16 @@ def _print_rows(headers: Sequence[str], rows: Mapping[str, Sequence[str]]) -> No
 
 
 def _fail(error: Exception, code: int) -> None:
-    _print_error(str(error))
+    text = str(error)
+    if "Original Traceback (most recent call last):" in text:  # of a process that reads data
+        text = text.rstrip().splitlines()[-1].partition(": ")[2] or text
+    _print_error(text)
     raise typer.Exit(code) from error
 
 
 def _print_error(message: str) -> None:
-    typer.secho("error: " + " ".join(message.split()), fg=typer.colors.RED, err=True)
+    color = None if os.environ.get("NO_COLOR") else typer.colors.RED  # see no-color.org
+    typer.secho("error: " + " ".join(message.split()), fg=color, err=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

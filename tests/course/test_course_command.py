@@ -10,9 +10,11 @@ import time
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from course import data, models
 from course.cli import main
+from course.data import DamagedFileError
 from course.experiments.sets import NAMES, REAL, load_set, objects_of, resized
 from course.experiments.systems import SYSTEMS
 from course.experiments.tasks.pixels import Mirrored
@@ -285,6 +287,31 @@ def test_a_file_in_place_of_the_folder_is_refused(name, resume, tmp_path, capsys
     assert printed.out == ""
     assert f"{tmp_path / 'file'} is a file: choose another --out" in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_what_a_reading_process_says_is_one_sentence(tmp_path, capsys):
+    command = ["--data", "isbi2012", *TINY, "--steps", 1, "--workers", 1, "--out", tmp_path]
+
+    class Broken(list):
+        def __getitem__(self, index):
+            raise DamagedFileError("expected: a whole file")
+
+    def ask(*_, **__):
+        next(iter(DataLoader(Broken([1]), num_workers=1)))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("course.experiments.run.run", ask)
+        assert course("train", "UNet", *command) == 2
+    assert capsys.readouterr().err == "error: expected: a whole file\n"
+
+
+@pytest.mark.parametrize(("value", "colored"), [("1", False), ("", True)])
+def test_no_color_is_obeyed(value, colored, monkeypatch):
+    said = []
+    monkeypatch.setenv("NO_COLOR", value)
+    monkeypatch.setattr("typer.secho", lambda *_, **options: said.append(options["fg"]))
+    assert course("train", "unett", "--data", "cells", "--out", "x") == 2
+    assert said == ["red" if colored else None]
 
 
 # --- sets and tasks ------------------------------------------------------------------------------
