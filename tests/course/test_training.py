@@ -57,6 +57,10 @@ def pixel_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
     return cross_entropy(logits, batch["mask"])
 
 
+def nan_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    return pixel_loss(logits, batch) * float("nan")
+
+
 fit_quickly = partial(fit, loss=pixel_loss, batch_size=4, lr=0.01, device="cpu", progress=False)
 
 
@@ -228,6 +232,12 @@ class TestLoop:
             nets.append(net)
         for a, b in zip(nets[0].parameters(), nets[1].parameters()):
             torch.testing.assert_close(a, b)
+
+    @pytest.mark.slow
+    def test_errors_of_two_devices_are_those_of_one(self, capfd) -> None:
+        with pytest.raises(FloatingPointError, match=r"the loss is nan at step 1: lower lr"):
+            fit_quickly(make_net(), cells(4, size=32), loss=nan_loss, steps=2, devices=2)
+        assert capfd.readouterr() == ("", "")
 
     def test_several_devices_need_functions_that_can_be_sent(self) -> None:
         with pytest.raises(TypeError, match="loss cannot be sent there"):
