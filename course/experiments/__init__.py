@@ -6,7 +6,8 @@
 * `course.experiments.run`: one run with a folder of its own, which a kill cannot spoil;
 * `course.experiments.recipes`: how three papers trained, and the figures that they published;
 * `course.experiments.reproduce`: a recipe in full size, `tasks.papers` its data and measures;
-* `course.experiments.folder`: what the folders of runs have in common.
+* `course.experiments.folder`: what the folders of runs have in common;
+* `course.experiments.drawing`: the picture of a run.
 
 The commands `course train` and `course reproduce` (`course.cli`) are thin coats over them.
 """

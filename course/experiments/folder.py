@@ -120,13 +120,9 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
 
 def draw(folder: Path, history: Any, metric: str, *, title: str) -> None:
     """Draw the loss and one metric over the steps into `curves.png`, described in `curves.txt`."""
-    from course.plots import curves
+    from course.experiments.drawing import picture_of
 
-    lines = {"loss": (history.step, history.loss)}
-    measured = [(row["step"], row[metric]) for row in history.metrics if metric in row]
-    if measured:
-        lines[metric] = tuple(map(list, zip(*measured)))
-    picture = curves(lines, title=title)
+    picture = picture_of(history, metric, title=title)
     picture.save(folder / "curves.png")
     _write(folder / "curves.txt", picture.alt + "\n")
 

@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 from course import data, models
 from course.cli import main
 from course.data import DamagedFileError
+from course.experiments.drawing import picture_of
 from course.experiments.sets import NAMES, REAL, load_set, objects_of, resized
 from course.experiments.systems import SYSTEMS
 from course.experiments.tasks.pixels import Mirrored
+from course.training import History
 
 TINY = ["--size", "32", "--train", "6", "--test", "3", "--batch-size", "4", "--device", "cpu"]
 SEGNET = ["train", "SegNetBasic", "--data", "lines", "--width", "2", *TINY]
@@ -103,6 +105,22 @@ def test_a_run_leaves_a_full_folder_and_prints_what_it_did(tmp_path, capsys):
     assert len(losses(out)) == 6
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "SegNetBasic on lines" in (out / "curves.txt").read_text()
+
+
+@pytest.mark.parametrize(("last", "scale"), [(0.4, "linear"), (0.01, "log"), (-1.0, "linear")])
+def test_loss_and_metric_have_axes_of_their_own(last, scale):
+    rows = [{"step": 2, "mean IoU": 0.25}, {"step": 3, "mean IoU": 0.75}]
+    history = History([1, 2, 3], [2.0, 1.0, last], [0.1, 0.2, 0.3], rows)
+    picture = picture_of(history, "mean IoU", title="UNet on cells")
+    loss, metric = picture.figure.axes
+    assert (loss.get_yscale(), metric.get_yscale()) == (scale, "linear")
+    assert loss.get_xlim() == metric.get_xlim()
+    assert metric.get_ylim() == pytest.approx((0, 1), abs=0.05)
+    assert [axis.get_ylabel() for axis in (loss, metric)] == ["loss", "mean IoU"]
+    assert metric.get_lines()[0].get_ydata() == pytest.approx([0.25, 0.75])
+    assert ("logarithmic" in picture.alt) == (scale == "log")
+    assert "mean IoU: 2 points, from 0.25 to 0.75, least 0.25 at step 2." in picture.alt
+    assert len(picture_of(history, "mAP50", title="x").figure.axes) == 1
 
 
 def test_equal_commands_give_equal_weights_and_the_seed_matters(tmp_path):
