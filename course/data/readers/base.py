@@ -32,7 +32,7 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class DamagedFileError(OSError):
-    """A file of a data set is there but cannot be read."""
+    """A file of a data set is there but cannot be read, or does not fit the others."""
 
 
 class Reader(Dataset, ABC):
@@ -45,6 +45,7 @@ class Reader(Dataset, ABC):
 
     Raises:
         FileNotFoundError: the set, or a file of it, is not there.
+        DamagedFileError: a file cannot be read, or a label map does not fit its image.
     """
 
     source: ClassVar[str]
