@@ -241,16 +241,24 @@ def _print_rows(headers: Sequence[str], rows: Mapping[str, Sequence[str]]) -> No
 
 
 def _fail(error: Exception, code: int) -> None:
-    text = str(error)
-    if "Original Traceback (most recent call last):" in text:  # of a process that reads data
-        text = text.rstrip().splitlines()[-1].partition(": ")[2] or text
-    _print_error(text)
+    _print_error(_plain(str(error)))
     raise typer.Exit(code) from error
 
 
+def _plain(text: str) -> str:
+    """What an error says; those of processes that read data come with a traceback around it."""
+    before, _, after = text.rpartition("Traceback (most recent call last):\n")
+    if not before:
+        return text
+    lines = after.splitlines()
+    start = next((i for i, line in enumerate(lines) if not line.startswith(" ")), 0)
+    return "\n".join(lines[start:]).partition(": ")[2]
+
+
 def _print_error(message: str) -> None:
-    color = None if os.environ.get("NO_COLOR") else typer.colors.RED  # see no-color.org
-    typer.secho("error: " + " ".join(message.split()), fg=color, err=True)
+    color = False if os.environ.get("NO_COLOR") else None  # see no-color.org
+    text = "error: " + " ".join(message.split())
+    typer.secho(text, fg=typer.colors.RED, err=True, color=color)
 
 
 def main(arguments: list[str] | None = None) -> None:
