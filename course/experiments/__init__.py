@@ -2,6 +2,7 @@
 
 * `course.experiments.systems`: the table of systems, with papers and published sizes;
 * `course.experiments.sets`: data sets by name, cut to one size and to what a task needs;
+* `course.experiments.objects`: boxes for sets that have none;
 * `course.experiments.tasks`: what is trained and measured: pixels, objects, or whole images;
 * `course.experiments.run`: one run with a folder of its own, which a kill cannot spoil;
 * `course.experiments.recipes`: how three papers trained, and the figures that they published;
