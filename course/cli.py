@@ -101,8 +101,9 @@ def train(
         fail(error, 2)
     except FloatingPointError as error:
         fail(error, 1)
-    print_metrics(result.metrics)
-    typer.echo(f"weights, history, metrics and curves: {result.folder}")
+    if result.metrics:
+        print_metrics(result.metrics)
+        typer.echo(f"weights, history, metrics and curves: {result.folder}")
 
 
 @app.command()

@@ -55,7 +55,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Result:
-    """Where a run lies, and what it reached at its end."""
+    """Where a run lies, and what it reached at its end (told to torchrun's first process only)."""
 
     folder: Path
     metrics: Mapping[str, float]
@@ -148,13 +148,14 @@ def run(
         resume=resume,
         settings=fixed(described),
     )
+    if not is_first_process():
+        return Result(folder, {})  # the first one measures and writes
     metrics = {k: v for k, v in history.metrics[-1].items() if k != "step"}
     metrics |= task.finish(model)
-    if is_first_process():
-        torch.save(net.state_dict(), folder / "weights.pt")
-        history.save(folder / "history.csv")
-        write_metrics(folder, metrics)
-        draw(folder, history, task.main_metric, title=f"{system.name} on {config.data}")
+    torch.save(net.state_dict(), folder / "weights.pt")
+    history.save(folder / "history.csv")
+    write_metrics(folder, metrics)
+    draw(folder, history, task.main_metric, title=f"{system.name} on {config.data}")
     return Result(folder, metrics)
 
 

@@ -181,6 +181,14 @@ def test_a_replaced_run_leaves_nothing_that_the_new_one_could_take_for_its_own(
     assert "run.ckpt belongs to a run with " in capsys.readouterr().err
 
 
+def test_only_the_first_process_of_torchrun_writes_and_speaks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("course.training.fit", lambda *_, **__: History([1], [0.5], [0.1]))
+    assert course(*SEGNET, "--steps", 1, "--out", tmp_path) == 0
+    assert capsys.readouterr().out == ""
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("wrong", [["--steps", 0], ["--precision", 7], ["--lr", "nan"]])
 def test_nothing_is_replaced_before_names_and_numbers_fit(wrong, tmp_path):
     assert course(*SEGNET, "--steps", 1, "--out", tmp_path) == 0
