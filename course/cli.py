@@ -5,12 +5,19 @@ do and exit code 2; a run whose loss diverges ends with exit code 1.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from course.console import (
+    fail,
+    print_error,
+    print_metrics,
+    print_recipes,
+    print_rows,
+    print_settings,
+)
 from course.experiments.systems import SYSTEMS
 from course.lectures import commands as lectures
 from course.lectures.catalogue import LectureError
@@ -89,13 +96,14 @@ def train(
         workers=workers,
     )
     try:
-        result = run(config, out, resume=resume, announce=_print_settings)
+        result = run(config, out, resume=resume, announce=print_settings)
     except (ValueError, TypeError, OSError) as error:
-        _fail(error, 2)
+        fail(error, 2)
     except FloatingPointError as error:
-        _fail(error, 1)
-    _print_metrics(result.metrics)
-    typer.echo(f"weights, history, metrics and curves: {result.folder}")
+        fail(error, 1)
+    if result.metrics:
+        print_metrics(result.metrics)
+        typer.echo(f"weights, history, metrics and curves: {result.folder}")
 
 
 @app.command()
@@ -118,7 +126,7 @@ def reproduce(
     from course.experiments.recipes import RECIPES, find_recipe
 
     if recipe is None:
-        _print_recipes(RECIPES)
+        print_recipes(RECIPES)
         return
     try:
         chosen = find_recipe(recipe)
@@ -136,17 +144,17 @@ def reproduce(
             precision=precision,
             workers=workers,
             resume=resume,
-            announce=_print_settings,
+            announce=print_settings,
         )
     except (ValueError, TypeError, OSError) as error:
-        _fail(error, 2)
+        fail(error, 2)
     except FloatingPointError as error:
-        _fail(error, 1)
+        fail(error, 1)
     rows = {
         name: (f"{value:.4f}", f"{chosen.published[name]:.4f}" if name in chosen.published else "")
         for name, value in result.metrics.items()
     }
-    _print_rows(("metric", "here", "published"), rows)
+    print_rows(("metric", "here", "published"), rows)
     typer.echo(chosen.remarks)
     typer.echo(f"weights, history, metrics and curves: {result.folder}")
 
@@ -161,14 +169,19 @@ def ladder(
     out: Annotated[
         Path | None, typer.Option(help="File of the scores; default: the course's own.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Drop scores in it of other seeds or steps.")
+    ] = False,
 ) -> None:
     """Train every system of the course on the same thin lines and store what each one reached."""
     from course.ladder.command import climb_all
 
     try:
-        table = climb_all(only or [], seeds=seeds, steps=steps, out=out, say=typer.echo)
+        table = climb_all(
+            only or [], seeds=seeds, steps=steps, out=out, replace=replace, say=typer.echo
+        )
     except (ValueError, OSError) as error:
-        _fail(error, 2)
+        fail(error, 2)
     typer.echo(table)
 
 
@@ -193,54 +206,8 @@ def demos(
         typer.echo(f"{path}: choose Run, Run All Cells; stop with Ctrl-C.")
         code = open_notebook(path.resolve(), browser=browser)
     except (OSError, ImportError, ValueError) as error:
-        _fail(error, 2)
+        fail(error, 2)
     raise typer.Exit(code)
-
-
-def _print_settings(settings: Mapping[str, Any]) -> None:
-    versions = settings["versions"]
-    shown = {k: v for k, v in settings.items() if v is not None and k != "versions"}
-    _print_table("setting", {**shown, **versions})
-
-
-def _print_metrics(metrics: Mapping[str, float]) -> None:
-    _print_table("metric", {name: f"{value:.4f}" for name, value in metrics.items()})
-
-
-def _print_recipes(recipes: Sequence[Any]) -> None:
-    rows = {
-        recipe.name: (
-            f"{sum(stage.steps for stage in recipe.stages):,}",
-            ", ".join(f"{name} {value:g}" for name, value in recipe.published.items()),
-            recipe.source.split(", arXiv")[0],
-        )
-        for recipe in recipes
-    }
-    _print_rows(("recipe", "steps", "published", "paper"), rows)
-
-
-def _print_table(title: str, rows: Mapping[str, Any]) -> None:
-    shown = {k: (f"{v:,}" if k == "parameters" else str(v),) for k, v in rows.items()}
-    _print_rows((title, "value"), shown)
-
-
-def _print_rows(headers: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*headers, box=None)
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    Console().print(table)
-
-
-def _fail(error: Exception, code: int) -> None:
-    _print_error(str(error))
-    raise typer.Exit(code) from error
-
-
-def _print_error(message: str) -> None:
-    typer.secho("error: " + " ".join(message.split()), fg=typer.colors.RED, err=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -252,7 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except LectureError as error:
         for line in str(error).splitlines():
-            _print_error(line)
+            print_error(line)
         code = 1
     except Exception as error:
         explain = getattr(error, "format_message", None)  # of a wrong option or argument
@@ -262,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
         if "Usage:" in message:  # no argument at all: the message is the help
             typer.echo(message)
         elif message:  # or the help has been printed already
-            _print_error(f"{message.rstrip('.')}; see course --help")
+            print_error(f"{message.rstrip('.')}; see course --help")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 

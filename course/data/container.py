@@ -8,11 +8,13 @@ with 255 = ignore, `instances` (H, W) int64 with 0 = background, `boxes` (M, 4) 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -33,7 +35,7 @@ _KEYS = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scenes(Dataset):
-    """A small labelled set in memory; index it with a number, a slice, a list or a tensor.
+    """A small labelled set in memory; index it with a number, a slice, a list or an array.
 
     Args:
         images: (N, C, H, W) float32 in [0, 1].
@@ -83,15 +85,21 @@ class Scenes(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        """One sample for a whole number; a smaller `Scenes` for a slice, a list or a tensor."""
+        """One sample for a whole number; a smaller `Scenes` for a slice or for several numbers.
+
+        Several are a list, a tensor or an array (M,) of whole numbers, or of N truth values.
+
+        Raises:
+            IndexError: there is no such scene, or another number of truth values than scenes.
+            TypeError: it is none of these.
+        """
         if isinstance(index, slice):
             return self._pick(range(len(self))[index])
-        if isinstance(index, (list, tuple, range)) or (isinstance(index, Tensor) and index.ndim):
-            chosen = torch.as_tensor(index)
-            if chosen.dtype == torch.bool:
-                chosen = chosen.nonzero().flatten()
-            return self._pick(chosen.tolist())
-        return {_KEYS[name]: rows[int(index)] for name, rows in self._columns()}
+        several = isinstance(index, (list, tuple, range)) or getattr(index, "ndim", 0)
+        if several:
+            return self._pick([self._number(i) for i in self._listed(index)])
+        number = self._number(index)
+        return {_KEYS[name]: rows[number] for name, rows in self._columns()}
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
@@ -121,6 +129,29 @@ class Scenes(Dataset):
 
     def _columns(self) -> Iterator[tuple[str, Tensor | tuple[Tensor, ...]]]:
         return ((name, rows) for name in _KEYS if (rows := getattr(self, name)) is not None)
+
+    def _listed(self, index: Any) -> Sequence[Any]:
+        """The numbers that a list, a tensor, an array or a mask names."""
+        chosen = index.tolist() if hasattr(index, "tolist") else list(index)
+        if not chosen or not all(isinstance(i, (bool, np.bool_)) for i in chosen):
+            return chosen
+        if len(chosen) != len(self):
+            raise IndexError(
+                f"expected a mask of {len(self)} truth values, one a scene; got {len(chosen)}"
+            )
+        return [i for i, wanted in enumerate(chosen) if wanted]
+
+    def _number(self, index: Any) -> int:
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                "expected a whole number, a slice, or a list, tensor or array of whole numbers or "
+                f"truth values; got {index!r}"
+            ) from None
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"expected {-len(self)} to {len(self) - 1}; got {number}")
+        return number
 
     def _pick(self, index: Sequence[int]) -> Scenes:
         picked = {

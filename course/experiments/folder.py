@@ -1,6 +1,7 @@
 """The folder of a run: what was asked, what came out, and whether a new run may go on in it.
 
-Files are written whole or not at all, so a kill leaves either the old or the new one.
+Files are written whole or not at all, so a kill leaves either the old or the new one. A run that
+replaces another takes the old one's files away first, so a kill never leaves a mixture.
 """
 
 import csv
@@ -11,9 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_same_run", "draw", "versions", "write_config", "write_metrics"]
+__all__ = [
+    "check_folder",
+    "clear",
+    "draw",
+    "fixed",
+    "is_first_process",
+    "versions",
+    "write_config",
+    "write_metrics",
+]
 
 _MAY_DIFFER = {"device", "workers", "parameters", "versions"}  # between the parts of one run
+_WRITTEN = (  # the configuration last: while anything of a run is left, it says what that is
+    *("*.ckpt", "weights.pt", "history.csv", "metrics.csv", "curves.png", "curves.txt"),
+    "config.json",
+)
 
 
 def versions() -> dict[str, str]:
@@ -23,27 +37,71 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": version("torch")}
 
 
-def check_same_run(folder: Path, described: Mapping[str, Any]) -> None:
-    """Refuse to go on with a folder that holds another run.
+def is_first_process() -> bool:
+    """Whether this process writes: the only one, or the first of those that torchrun started."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def fixed(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a description that stays the same between the parts of one run.
+
+    >>> fixed({"system": "UNet", "seed": 0, "workers": 2})
+    {'system': 'UNet', 'seed': 0}
+    """
+    return {name: value for name, value in described.items() if name not in _MAY_DIFFER}
+
+
+def check_folder(folder: Path, described: Mapping[str, Any], *, resume: bool = True) -> None:
+    """Refuse a folder that cannot be made, or that holds anything but the beginning of this run.
+
+    Args:
+        folder: where the run goes.
+        described: what its `config.json` will hold.
+        resume: False allows what is there, because `clear` will take it away.
 
     Raises:
-        ValueError: it does, or has a checkpoint that nothing describes.
+        ValueError: it is a file, or has files that this run would overwrite.
     """
-    if not any(folder.glob("*.ckpt")):
-        return  # nothing to go on with, whatever else lies there
-    path = folder / "config.json"
-    if not path.exists():
-        raise ValueError(f"{folder} has a checkpoint but no config.json: choose another --out")
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no configuration of a run: {error}") from error
-    for name, value in json.loads(json.dumps(described)).items():
-        if name not in _MAY_DIFFER and saved.get(name) != value:
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if there.exists() and not there.is_dir():
+        raise ValueError(f"expected a folder, {there} is a file: choose another --out")
+    found = _found(folder)
+    if not resume or not found:
+        return
+    saved = _read_config(folder / "config.json")
+    if "versions" not in saved:  # no run of this course has described what lies here
+        names = ", ".join(sorted(path.name for path in found))
+        raise ValueError(
+            f"{folder} already holds {names} of something else: choose another --out, or "
+            "--no-resume to replace it"
+        )
+    for name, value in fixed(json.loads(json.dumps(described))).items():
+        if saved.get(name) != value:
             raise ValueError(
                 f"{folder} holds a run with {name} = {saved.get(name)!r}, this one has {value!r}: "
                 "choose another --out, or --no-resume to replace it"
             )
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run has written, checkpoints first and its configuration last."""
+    for path in _found(folder):
+        path.unlink()
+
+
+def _found(folder: Path) -> list[Path]:
+    """Files of the names that a run writes, half-written ones included."""
+    names = (name for written in _WRITTEN for name in (written, f"{written}.partial"))
+    return [path for name in names for path in sorted(folder.glob(name)) if path.is_file()]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The description of a run, empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent, or text of another kind
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_config(folder: Path, described: Mapping[str, Any]) -> None:
@@ -62,13 +120,9 @@ def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
 
 def draw(folder: Path, history: Any, metric: str, *, title: str) -> None:
     """Draw the loss and one metric over the steps into `curves.png`, described in `curves.txt`."""
-    from course.plots import curves
+    from course.experiments.drawing import picture_of
 
-    lines = {"loss": (history.step, history.loss)}
-    measured = [(row["step"], row[metric]) for row in history.metrics if metric in row]
-    if measured:
-        lines[metric] = tuple(map(list, zip(*measured)))
-    picture = curves(lines, title=title)
+    picture = picture_of(history, metric, title=title)
     picture.save(folder / "curves.png")
     _write(folder / "curves.txt", picture.alt + "\n")
 

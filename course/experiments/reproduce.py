@@ -14,8 +14,10 @@ from torch import nn
 
 from course import models
 from course.experiments.folder import (
-    check_same_run,
+    check_folder,
+    clear,
     draw,
+    fixed,
     versions,
     write_config,
     write_metrics,
@@ -24,6 +26,7 @@ from course.experiments.recipes import Recipe, find_recipe
 from course.experiments.run import Result, check_device
 from course.experiments.tasks.papers import Membranes, Streets
 from course.training import History, fit
+from course.training.job import check_numbers
 
 __all__ = ["reproduce"]
 
@@ -54,7 +57,7 @@ def reproduce(
         announce: gets what `config.json` will hold before training starts.
 
     Raises:
-        ValueError: an unknown recipe, a number out of range, or a folder that holds another run.
+        ValueError: an unknown recipe, a number out of range, or a folder with something else.
         FileNotFoundError: the data set is not in the folder that `COURSE_DATA` names.
         FloatingPointError: the loss becomes infinite or nan.
     """
@@ -68,9 +71,16 @@ def reproduce(
     described |= {"steps": sum(stage.steps for stage in stages), "width": width, "seed": seed}
     described |= {"device": device, "precision": precision, "workers": workers}
     described["versions"] = versions()
-    if resume:
-        check_same_run(folder, described)
-    check_device(device)
+    check_folder(folder, described, resume=resume)
+    for number, stage in enumerate(stages):
+        check_numbers(
+            steps=stage.steps,
+            batch_size=stage.batch_size,
+            lr=stage.lr,
+            seed=seed + number,
+            workers=workers,
+        )
+    check_device(device, precision=precision)
     membranes = recipe.data == "isbi2012"
     task = Membranes() if membranes else Streets(balanced=recipe.balanced)
     with torch.random.fork_rng():
@@ -78,6 +88,8 @@ def reproduce(
         net = _published(recipe, width)
     described["parameters"] = sum(p.numel() for p in net.parameters())
     announce(described)
+    if not resume:
+        clear(folder)
     write_config(folder, described)
     history = History()
     for number, stage in enumerate(stages, start=1):
@@ -100,6 +112,7 @@ def reproduce(
             checkpoint=folder / f"stage{number}.ckpt",
             checkpoint_every=max(1, stage.steps // _MEASURED),
             resume=resume,
+            settings=fixed(described),
         )
         history = history.followed_by(part)
     where = "cuda" if device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"

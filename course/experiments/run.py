@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from course.experiments.folder import (
-    check_same_run,
+    check_folder,
+    clear,
     draw,
+    fixed,
+    is_first_process,
     versions,
     write_config,
     write_metrics,
@@ -52,7 +55,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Result:
-    """Where a run lies, and what it reached at its end."""
+    """Where a run lies, and what it reached at its end (told to torchrun's first process only)."""
 
     folder: Path
     metrics: Mapping[str, float]
@@ -67,10 +70,11 @@ def run(
 ) -> Result:
     """Train and measure, or go on with a run that was killed, or report a finished one.
 
-    `announce` gets what `config.json` will hold before training starts.
+    `announce` gets what `config.json` will hold before training starts. `resume=False` removes what
+    another run left in the folder, once names and numbers are known to fit.
 
     Raises:
-        ValueError: a name or number that does not fit, or a folder that holds another run.
+        ValueError: a name or number that does not fit, or a folder that holds something else.
         FileNotFoundError: a real data set is not there.
         FloatingPointError: the loss becomes infinite or nan.
 
@@ -85,15 +89,25 @@ def run(
     system = find_system(config.system)
     folder = Path(folder)
     described = _described(config)
-    if resume:
-        check_same_run(folder, described)
+    check_folder(folder, described, resume=resume)
     import torch
 
     from course.experiments.sets import load_set
     from course.experiments.tasks import make_task
     from course.training import fit, poly_lr
+    from course.training.job import check_numbers
 
-    check_device(config.device, config.devices)
+    check_numbers(
+        steps=config.steps,
+        batch_size=config.batch_size,
+        lr=described["lr"],
+        seed=config.seed,
+        devices=config.devices,
+        workers=config.workers,
+        evaluate_every=config.evaluate_every,
+        checkpoint_every=config.checkpoint_every,
+    )
+    check_device(config.device, config.devices, config.precision)
     parts = load_set(
         config.data,
         task=system.task,
@@ -106,17 +120,20 @@ def run(
         torch.manual_seed(config.seed)
         net = system.build(len(parts.class_names), parts.channels, config.size, width=config.width)
     described["parameters"] = sum(p.numel() for p in net.parameters())
-    announce(described)
-    write_config(folder, described)
+    if is_first_process():
+        announce(described)
+        if not resume:
+            clear(folder)
+        write_config(folder, described)
     task = make_task(system, parts.train, parts.test, parts.class_names)
-    model = task.wrap(net)
+    model, every = task.wrap(net), config.evaluate_every
     history = fit(
         model,
         parts.train,
         task.loss,
         steps=config.steps,
         batch_size=config.batch_size,
-        lr=system.lr if config.lr is None else config.lr,
+        lr=described["lr"],
         optimizer=partial(torch.optim.AdamW, weight_decay=1e-4),
         schedule=poly_lr,
         seed=config.seed,
@@ -125,18 +142,20 @@ def run(
         precision=config.precision,
         workers=config.workers,
         evaluate=task.evaluate,
-        evaluate_every=config.evaluate_every or max(1, config.steps // 5),
+        evaluate_every=every if every is not None else max(1, config.steps // 5),
         checkpoint=folder / "run.ckpt",
         checkpoint_every=config.checkpoint_every,
         resume=resume,
+        settings=fixed(described),
     )
+    if not is_first_process():
+        return Result(folder, {})  # the first one measures and writes
     metrics = {k: v for k, v in history.metrics[-1].items() if k != "step"}
     metrics |= task.finish(model)
-    if int(os.environ.get("RANK", 0)) == 0:
-        torch.save(net.state_dict(), folder / "weights.pt")
-        history.save(folder / "history.csv")
-        write_metrics(folder, metrics)
-        draw(folder, history, task.main_metric, title=f"{system.name} on {config.data}")
+    torch.save(net.state_dict(), folder / "weights.pt")
+    history.save(folder / "history.csv")
+    write_metrics(folder, metrics)
+    draw(folder, history, task.main_metric, title=f"{system.name} on {config.data}")
     return Result(folder, metrics)
 
 
@@ -147,13 +166,16 @@ def _described(config: Config) -> dict[str, Any]:
     return values | {"versions": versions()}
 
 
-def check_device(device: str, devices: int = 1) -> None:
-    """Refuse a device that this machine has not.
+def check_device(device: str, devices: int = 1, precision: str = "32-true") -> None:
+    """Refuse a device that this machine has not, or an unknown precision.
 
     Raises:
         ValueError: an unknown name, or fewer devices than asked for.
     """
     import torch
+    from lightning_fabric import Fabric
+
+    from course.training.devices import quiet_fabric
 
     there = {"cpu": devices, "auto": devices, "cuda": torch.cuda.device_count()}
     there["mps"] = int(torch.backends.mps.is_available())
@@ -161,3 +183,5 @@ def check_device(device: str, devices: int = 1) -> None:
         raise ValueError(f"expected the device auto, cpu, cuda or mps, got {device!r}")
     if there[device] < devices:
         raise ValueError(f"expected {devices} {device} devices, this machine has {there[device]}")
+    with quiet_fabric():
+        Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]

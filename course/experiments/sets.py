@@ -6,7 +6,7 @@ it. A set without boxes gets them from its instances, or from the connected part
 its masks; a set without masks cannot be segmented.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from course.experiments.objects import objects_of
 
 __all__ = ["NAMES", "Prepared", "TrainAndTest", "load_set", "objects_of"]
 
@@ -29,6 +31,8 @@ REAL: dict[str, tuple[str, dict[str, Any], str, str]] = {  # class, options, tra
     "voc2012": ("VOC", {"year": "2012"}, "train", "val"),
 }
 NAMES = (*SYNTHETIC, *REAL)
+
+STUFF = ("camvid", "textures")  # whose class 0 is a class like the others, not background
 
 _REMEMBERED = 4096  # prepared samples kept in memory
 
@@ -61,16 +65,20 @@ def load_set(
         seed: of the synthetic images.
 
     Raises:
-        ValueError: the name is unknown, or the set lacks what the task needs.
+        ValueError: the name is unknown, the set lacks what the task needs, or a part has no object.
         FileNotFoundError: a real set is not there.
 
     >>> train, test, names, channels = load_set("boxes", task="detection", train=3, test=2)
     >>> len(train), names, sorted(test[0])
     (3, ('background', 'disc', 'square', 'triangle'), ['boxes', 'image', 'index', 'labels'])
     """
+    if size < 1:
+        raise ValueError(f"expected images of at least 1 pixel, got {size}")
     for label, count in (("train", train), ("test", test)):
         if count is not None and count < 1:
             raise ValueError(f"expected at least 1 image to {label}, got {count}")
+    if name in STUFF and task != "segmentation":
+        raise ValueError(f"{name} labels stuff, not objects: choose a segmentation system for it")
     if name in SYNTHETIC:
         from course import data
 
@@ -87,6 +95,13 @@ def load_set(
         Prepared(part, task=task, size=size, class_names=class_names, limit=limit)
         for part, limit in zip(parts, (train, test))
     ]
+    if task != "segmentation":
+        for kind, part in zip(("training", "test"), prepared):
+            if not any(len(part[i]["boxes"]) for i in range(len(part))):
+                raise ValueError(
+                    f"the {kind} part of {name} has no object in {len(part)} images: take more "
+                    "images, or another set"
+                )
     channels = 3 if task in ("detection", "localization") else prepared[0][0]["image"].shape[0]
     return TrainAndTest(prepared[0], prepared[1], class_names, channels)
 
@@ -106,6 +121,11 @@ def _read(name: str, task: str) -> tuple[Any, Any]:
         near = get_close_matches(name, NAMES, 3, 0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"no data set {name!r}{hint} Known: {', '.join(NAMES)}")
+    if name == "pets" and task != "segmentation":  # its test images have no boxes
+        pets = data.Pets()
+        boxed = pets.with_heads()
+        held_out = boxed[4::5]  # in the order of the breeds
+        return _Part(pets, sorted({*boxed} - {*held_out})), _Part(pets, held_out)
     reader, options, train, test = REAL[name]
     if reader == "VOC" and task != "segmentation":
         options = options | {"task": "detection"}
@@ -118,7 +138,7 @@ class _Part:
     """Some samples of a data set."""
 
     whole: Any
-    indices: range
+    indices: Sequence[int]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -198,42 +218,3 @@ def resized(sample: dict[str, Tensor], size: int) -> dict[str, Tensor]:
         factors = torch.tensor([size / width, size / height] * 2)
         out["boxes"] = (sample["boxes"] * factors).clamp(max=size)  # rounding may pass the border
     return out
-
-
-def objects_of(sample: dict[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:
-    """Boxes (M, 4) and labels (M,) of a sample: its own, or read off instances or mask.
-
-    Without instances, every connected part of a class counts as one object. Class 0 and ignored
-    pixels make none.
-
-    >>> mask = torch.tensor([[0, 1, 0, 2], [0, 1, 0, 2]])
-    >>> objects_of({"image": torch.zeros(3, 2, 4), "mask": mask}, 3)
-    (tensor([[1., 0., 2., 2.],
-            [3., 0., 4., 2.]]), tensor([1, 2]))
-    """
-    if "boxes" in sample:
-        return sample["boxes"], sample["labels"]
-    from scipy import ndimage
-
-    mask = sample["mask"].numpy()
-    if "instances" in sample:
-        parts = [(None, sample["instances"].numpy())]
-    else:
-        parts = [(k, ndimage.label(mask == k)[0]) for k in range(1, classes)]  # type: ignore[index]
-    boxes, labels = [], []
-    for label, numbers in parts:
-        for number, place in enumerate(ndimage.find_objects(numbers), start=1):
-            if place is None:
-                continue
-            if label is None:
-                values = mask[place][numbers[place] == number]
-                found = int(torch.from_numpy(values).mode().values)
-                if not 1 <= found < classes:
-                    continue
-            rows, columns = place
-            boxes.append((columns.start, rows.start, columns.stop, rows.stop))
-            labels.append(found if label is None else label)
-    return (
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        torch.tensor(labels, dtype=torch.int64),
-    )

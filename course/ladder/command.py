@@ -26,11 +26,12 @@ def climb_all(
     steps: int,
     out: Path | None = None,
     say: Callable[[str], object] = print,
+    replace: bool = False,
     protocol: Protocol | None = None,
 ) -> str:
     """Climb the rungs of the given names, all if none, and write each as it is done.
 
-    Scores that were stored under another protocol are dropped: a ladder compares like with like.
+    A ladder compares like with like: where scores of another protocol are stored, it stops.
     One thread computes, so that a machine gives the same numbers on every climb.
 
     Args:
@@ -38,19 +39,23 @@ def climb_all(
         steps: updates of each run.
         out: file of the scores; the package's own if not given.
         say: told one line for each rung.
+        replace: drop stored scores of another protocol.
 
     Returns:
         The table of all scores.
 
     Raises:
-        ValueError: a name that no rung has.
+        ValueError: a name that no rung has, no folder for the file, or scores in it that were
+            reached under another protocol.
     """
     rungs = [_find(name) for name in names] or list(RUNGS)
     rungs.sort(key=lambda rung: [r.system for r in RUNGS].index(rung.system))  # share a training
     common = protocol or Protocol(steps=steps)
     path = out or stored_scores()
     asked = asdict(common) | {"seeds": list(range(seeds))}
-    scores = _earlier(path, asked)
+    if not path.parent.is_dir():
+        raise ValueError(f"expected an existing folder for the scores, {path.parent} is none")
+    scores = _earlier(path, asked, replace=replace)
     versions = {"python": platform.python_version(), "torch": version("torch")}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,12 +74,20 @@ def climb_all(
     return score_table(scores).alt
 
 
-def _earlier(path: Path, asked: Mapping[str, object]) -> dict[str, Scores]:
+def _earlier(path: Path, asked: Mapping[str, object], *, replace: bool) -> dict[str, Scores]:
     if not path.exists():
         return {}
     protocol, scores = load_scores(path)
-    same = {name: value for name, value in protocol.items() if name != "versions"} == asked
-    return scores if same else {}
+    for name in {**asked, **protocol}:
+        if name == "versions" or protocol.get(name) == asked.get(name):
+            continue
+        if replace:
+            return {}
+        raise ValueError(
+            f"{path} holds {len(scores)} scores with {name} = {protocol.get(name)!r}, this climb "
+            f"has {asked.get(name)!r}: choose another --out, or --replace to drop them"
+        )
+    return scores
 
 
 def _find(name: str) -> Rung:

@@ -60,7 +60,7 @@ def load_batches(
     >>> [len(batch["image"]) for batch in batches]
     [5, 5]
     """
-    plan = _Plan([list(positions_of_step(step, batch_size, rank, world)) for step in steps])
+    plan = _Plan(steps, batch_size, rank, world)
     return iter(
         DataLoader(
             _Stream(data, seed),
@@ -73,14 +73,16 @@ def load_batches(
 
 
 class _Plan(Sampler[list[int]]):
-    def __init__(self, positions: list[list[int]]) -> None:
-        self.positions = positions
+    """The positions of every step, made when their turn comes: a run may have millions."""
+
+    def __init__(self, steps: range, batch_size: int, rank: int, world: int) -> None:
+        self.steps, self.share = steps, (batch_size, rank, world)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.positions)
+        return (list(positions_of_step(step, *self.share)) for step in self.steps)
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.steps)
 
 
 class _Stream(Dataset):

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_same_model", "check_same_run", "read_checkpoint", "write_checkpoint"]
+__all__ = ["REMEDY", "check_same_model", "check_same_run", "read_checkpoint", "write_checkpoint"]
 
 _FORMAT = 1
+REMEDY = "choose another file, or resume=False (--no-resume) to start again and replace it"
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -64,7 +65,7 @@ def check_same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) ->
         if saved.get(name) != value:
             raise ValueError(
                 f"{path} belongs to a run with {name} = {saved.get(name)!r}; this one has "
-                f"{value!r}. Pass another path, or resume=False to start again and replace it"
+                f"{value!r}: {REMEDY}"
             )
 
 
@@ -80,7 +81,7 @@ def check_same_model(path: Path, saved: dict[str, Tensor], model: nn.Module) -> 
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"{path} belongs to another model: its {name!r} is {shapes[0]}, this model's is "
-                f"{shapes[1]}. Pass another path, or resume=False to start again and replace it"
+                f"{shapes[1]}: {REMEDY}"
             )
 
 

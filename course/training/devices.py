@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = ["launch", "left_as_found", "quiet_fabric"]
+
+_ERROR = ".error"  # ends the name of a file with an error
 
 Train = Callable[[Job, "Fabric"], History]
 
@@ -58,10 +60,12 @@ def _strategy(devices: int) -> str:
 
 
 def _launch_processes(fabric: "Fabric", train: Train, job: Job) -> History:
-    """Train in new processes and bring weights and history back, through a file.
+    """Train in new processes and bring weights and history, or the error, back through files.
 
     They cannot come through a queue: tensors in it live only as long as the process that sent them.
     """
+    from torch.multiprocessing.spawn import ProcessRaisedException
+
     for name in ("loss", "optimizer", "schedule", "evaluate"):
         try:
             pickle.dumps(getattr(job, name))
@@ -74,36 +78,79 @@ def _launch_processes(fabric: "Fabric", train: Train, job: Job) -> History:
         if job.checkpoint is None:
             path = Path(folder) / "run.ckpt"
             job = replace(job, checkpoint=path, checkpoint_every=job.steps)
-        fabric.launch(partial(_in_new_process, train, job))
+        try:
+            fabric.launch(_Child(train, job, Path(folder)))
+        except ProcessRaisedException as error:
+            raise _brought_back(Path(folder)) or error from error
         assert job.checkpoint is not None
         state = read_checkpoint(job.checkpoint)
     job.model.load_state_dict(state["model"])
     return History(**state["history"])
 
 
-def _in_new_process(train: Train, job: Job, fabric: "Fabric") -> None:
-    # Weights arrive in memory that all the processes share: without a copy of its own, each would
-    # add its updates to everybody's model.
-    job = replace(job, model=deepcopy(job.model))
-    with quiet_fabric():
-        train(job, fabric)
+@dataclass
+class _Child:
+    """What a new process does; `folder` takes the error that it may end with."""
+
+    train: Train
+    job: Job
+    folder: Path
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        _silence()  # on arrival in a new process, before Fabric joins it to the others
+
+    def __call__(self, fabric: "Fabric") -> None:
+        # Weights arrive in memory that all the processes share: without a copy of its own, each
+        # would add its updates to everybody's model.
+        job = replace(self.job, model=deepcopy(self.job.model))
+        try:
+            with quiet_fabric():
+                self.train(job, fabric)
+        except Exception as error:
+            _send_back(error, self.folder / f"{fabric.global_rank}{_ERROR}")
+            raise
+
+
+def _send_back(error: Exception, path: Path) -> None:
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)  # an error with arguments of its own may be written but not read
+    except Exception:
+        return
+    path.write_bytes(content)
+
+
+def _brought_back(folder: Path) -> Exception | None:
+    """The error of the first process that could tell it."""
+    for path in sorted(folder.glob(f"*{_ERROR}")):
+        return pickle.loads(path.read_bytes())
+    return None
 
 
 @contextmanager
 def quiet_fabric() -> Iterator[None]:
-    """Keep Fabric's remarks off stderr, where nbgrader takes them for errors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import lightning_fabric
-    logger = logging.getLogger(lightning_fabric.__name__)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep remarks of Fabric and its processes off stderr, where nbgrader takes them for errors."""
+    levels = _silence()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_(fabric|utilities)")
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _silence() -> dict[str, int]:
+    """Let Fabric and the end of a process log errors only; return the levels before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import lightning_fabric  # sets the level of its logger
+    loggers = (lightning_fabric.__name__, "torch.multiprocessing.spawn")
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return levels
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 100,
     resume: bool = True,
+    settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> History:
     """Train `model` in place for `steps` updates.
@@ -83,6 +84,8 @@ def fit(
         checkpoint: file to write every `checkpoint_every` steps and at the end, and to go on from
             if it exists. A finished run comes back at once.
         resume: False starts again and replaces the checkpoint.
+        settings: numbers, strings or None by name, of what else decides the result, such as the
+            size of the images: a checkpoint that was written under others is refused.
         progress: show a bar in a terminal, a line in a notebook (on stdout, never on stderr).
 
     Returns:
@@ -122,6 +125,7 @@ def fit(
         checkpoint_every=checkpoint_every,
         resume=resume,
         progress=progress,
+        further=dict(settings or {}),
     )
     with callers_generators():
         job.check(devices)

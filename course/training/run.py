@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from course.modes import evaluation_mode
 from course.training.checkpoint import (
+    REMEDY,
     check_same_model,
     check_same_run,
     read_checkpoint,
@@ -52,7 +53,7 @@ class Run:
         if state["step"] > job.steps:
             raise ValueError(
                 f"{path} has {state['step']} steps behind it already, this run wants {job.steps}: "
-                "pass another path, or resume=False to start again and replace it"
+                f"{REMEDY}"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

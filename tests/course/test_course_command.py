@@ -11,15 +11,19 @@ import time
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from course import models
+from course import data, models
 from course.cli import main
+from course.data import DamagedFileError
+from course.experiments.drawing import picture_of
 from course.experiments.sets import NAMES, REAL, load_set, objects_of, resized
 from course.experiments.systems import SYSTEMS
 from course.experiments.tasks.pixels import Mirrored, Segmentation
 from course.models.encnet import WithContext
 from course.models.pspnet import WithAuxiliary
 from course.models.reverse_attention import ReverseAttentionOutput
+from course.training import History
 
 TINY = ["--size", "32", "--train", "6", "--test", "3", "--batch-size", "4", "--device", "cpu"]
 SEGNET = ["train", "SegNetBasic", "--data", "lines", "--width", "2", *TINY]
@@ -108,6 +112,22 @@ def test_a_run_leaves_a_full_folder_and_prints_what_it_did(tmp_path, capsys):
     assert "SegNetBasic on lines" in (out / "curves.txt").read_text()
 
 
+@pytest.mark.parametrize(("last", "scale"), [(0.4, "linear"), (0.01, "log"), (-1.0, "linear")])
+def test_loss_and_metric_have_axes_of_their_own(last, scale):
+    rows = [{"step": 2, "mean IoU": 0.25}, {"step": 3, "mean IoU": 0.75}]
+    history = History([1, 2, 3], [2.0, 1.0, last], [0.1, 0.2, 0.3], rows)
+    picture = picture_of(history, "mean IoU", title="UNet on cells")
+    loss, metric = picture.figure.axes
+    assert (loss.get_yscale(), metric.get_yscale()) == (scale, "linear")
+    assert loss.get_xlim() == metric.get_xlim()
+    assert metric.get_ylim() == pytest.approx((0, 1), abs=0.05)
+    assert [axis.get_ylabel() for axis in (loss, metric)] == ["loss", "mean IoU"]
+    assert metric.get_lines()[0].get_ydata() == pytest.approx([0.25, 0.75])
+    assert ("logarithmic" in picture.alt) == (scale == "log")
+    assert "mean IoU: 2 points, from 0.25 to 0.75, least 0.25 at step 2." in picture.alt
+    assert len(picture_of(history, "mAP50", title="x").figure.axes) == 1
+
+
 def test_equal_commands_give_equal_weights_and_the_seed_matters(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert course(*SEGNET, "--steps", 3, "--seed", seed, "--out", tmp_path / name) == 0
@@ -138,6 +158,65 @@ def test_a_folder_with_another_run_is_refused_until_it_may_be_replaced(tmp_path,
     assert "--no-resume" in error
     assert course(*SEGNET, "--steps", 3, "--out", tmp_path, "--no-resume") == 0
     assert len(losses(tmp_path)) == 3
+
+
+def test_a_replaced_run_leaves_nothing_that_the_new_one_could_take_for_its_own(
+    tmp_path, capsys, monkeypatch
+):
+    assert course(*SEGNET, "--steps", 2, "--out", tmp_path) == 0
+    old = (tmp_path / "run.ckpt").read_bytes()
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    other = [*SEGNET, "--steps", 2, "--seed", 1, "--out"]
+    with monkeypatch.context() as patched:
+        patched.setattr("course.training.fit", die)  # as if killed right after config.json
+        assert course(*other, tmp_path, "--no-resume") == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert course(*other, tmp_path) == 0
+    assert course(*other, tmp_path / "fresh") == 0
+    assert same(tmp_path, tmp_path / "fresh")
+
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"size": 32', '"size": 48'))
+    (tmp_path / "run.ckpt").write_bytes(old)
+    capsys.readouterr()
+    assert course(*other, tmp_path, "--size", 48) == 2
+    assert "run.ckpt belongs to a run with " in capsys.readouterr().err
+
+
+def test_only_the_first_process_of_torchrun_writes_and_speaks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("course.training.fit", lambda *_, **__: History([1], [0.5], [0.1]))
+    assert course(*SEGNET, "--steps", 1, "--out", tmp_path) == 0
+    assert capsys.readouterr().out == ""
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", [["--steps", 0], ["--precision", 7], ["--lr", "nan"]])
+def test_nothing_is_replaced_before_names_and_numbers_fit(wrong, tmp_path):
+    assert course(*SEGNET, "--steps", 1, "--out", tmp_path) == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert course(*SEGNET, "--steps", 1, *wrong, "--no-resume", "--out", tmp_path) == 2
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("config", [None, "{}", "[]", "no JSON"])
+def test_files_of_something_else_are_refused_until_they_may_be_replaced(config, tmp_path, capsys):
+    (tmp_path / "metrics.csv").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    command = [*SEGNET, "--steps", 1, "--out", tmp_path]
+    assert course(*command) == 2
+    error = capsys.readouterr().err
+    names = "metrics.csv" if config is None else "config.json, metrics.csv"
+    assert f"already holds {names} of something else: choose another --out, or" in error
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
+    assert course(*command, "--no-resume") == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "metrics.csv").read_text() != "mine"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +269,9 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_end(command, tmp_path):
         (["train", "UNet", "--data", "cells", "--width", "0"], "width must be at least 1"),
         (["train", "UNet", "--data", "cells", "--train", "0"], "at least 1 image to train"),
         (["train", "UNet", "--data", "cells", "--seed", "-1"], "seed"),
+        (["train", "UNet", "--data", "cells", "--seed", "9" * 20], "seed of at most"),
+        (["train", "UNet", "--data", "cells", "--evaluate-every", "0"], "evaluate_every to be a"),
+        (["train", "UNet", "--data", "camvid", "--size", "-3"], "at least 1 pixel, got -3"),
         (["train", "UNet", "--data", "coco:images"], "coco:IMAGES:ANNOTATIONS"),
         (["train", "YOLO", "--data", "boxes", "--size", "50"], "multiple of 8 pixels, got 50"),
         (["train", "UNet"], "Missing option '--data'"),
@@ -227,10 +309,41 @@ def test_a_diverging_run_ends_with_exit_code_1(tmp_path, capsys):
     assert "lower lr (1e+30)" in capsys.readouterr().err
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("resume", ["--resume", "--no-resume"])
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_file_in_place_of_the_folder_is_refused(name, resume, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert course(*SEGNET, "--steps", 1, "--out", tmp_path / "file" / "run") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert course(*SEGNET, "--steps", 1, "--out", tmp_path / name, resume) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{tmp_path / 'file'} is a file: choose another --out" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+class Broken(list):
+    def __getitem__(self, index):
+        try:
+            raise KeyError(index)
+        except KeyError as error:
+            raise DamagedFileError("expected: a whole file\n  from there") from error
+
+
+def test_what_a_reading_process_says_is_one_sentence(tmp_path, capsys, monkeypatch):
+    def read(*_, **__):
+        next(iter(DataLoader(Broken([1]), num_workers=1)))
+
+    monkeypatch.setattr("course.experiments.run.run", read)
+    assert course("train", "UNet", "--data", "cells", "--out", tmp_path) == 2
+    assert capsys.readouterr().err == "error: expected: a whole file from there\n"
+
+
+@pytest.mark.parametrize(("value", "color"), [("1", False), ("", None)])
+def test_no_color_is_obeyed(value, color, monkeypatch):
+    said = []
+    monkeypatch.setenv("NO_COLOR", value)
+    monkeypatch.setattr("typer.secho", lambda *_, **options: said.append(options["color"]))
+    assert course("train", "unett", "--data", "cells", "--out", "x") == 2
+    assert said == [color]
 
 
 # --- sets and tasks ------------------------------------------------------------------------------
@@ -238,7 +351,11 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["lines", "cells", "scenes", "textures", "boxes"])
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
-def test_every_synthetic_set_serves_every_task(name, task):
+def test_every_synthetic_set_serves_its_tasks(name, task):
+    if name == "textures" and task != "segmentation":
+        with pytest.raises(ValueError, match="labels stuff, not objects: choose a segmentation"):
+            load_set(name, task=task, size=40, train=3, test=2)
+        return
     train, test, names, channels = load_set(name, task=task, size=40, train=3, test=2)
     assert (len(train), len(test)) == (3, 2)
     for part in (train, test):
@@ -272,8 +389,12 @@ def test_training_and_test_images_differ_and_depend_on_the_seed():
 @pytest.mark.filterwarnings("ignore:BloodImage")
 def test_every_reader_serves_its_tasks(name, task):
     try:
-        if name == "bccd" and task == "segmentation":
-            with pytest.raises(ValueError, match="boxes but no masks"):
+        refusals = {
+            "bccd, segmentation": "boxes but no masks",
+            "camvid, detection": "stuff, not ob",
+        }
+        if f"{name}, {task}" in refusals:
+            with pytest.raises(ValueError, match=refusals[f"{name}, {task}"]):
                 load_set(name, task=task, size=48, train=2, test=2)
             return
         train, test, names, channels = load_set(name, task=task, size=48, train=2, test=2)
@@ -288,6 +409,18 @@ def test_every_reader_serves_its_tasks(name, task):
         elif len(sample["boxes"]):
             assert sample["boxes"].max() <= 48
             assert sample["labels"].max() < len(names)
+    if task == "detection":
+        for part in (train, test):
+            assert any(len(part[i]["boxes"]) for i in range(len(part)))
+
+
+def test_a_part_without_objects_is_refused(monkeypatch):
+    made = data.cells(4, 32)
+    made.instances[2:] = made.masks[2:] = 0
+    monkeypatch.setattr(data, "cells", lambda *_, **__: made)
+    with pytest.raises(ValueError, match="the test part of cells has no object in 2 images"):
+        load_set("cells", task="detection", size=32, train=2, test=2)
+    assert len(load_set("cells", task="segmentation", size=32, train=2, test=2).test) == 2
 
 
 def test_names_are_complete():

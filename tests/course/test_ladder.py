@@ -1,12 +1,14 @@
 """The ladder: what its rungs measure, what a climb stores, and that the stored one is complete."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from autograder.figures import picture_difference
+from course.cli import main
 from course.experiments.systems import find_system
 from course.geometry import count_macs
 from course.ladder import RUNGS, Scores, load_scores, picture, save_scores
@@ -75,8 +77,29 @@ def test_a_climb_keeps_what_is_done_and_goes_on(tmp_path):
     assert list(scores) == ["YOLO", "SegNet"]
     assert protocol["seeds"] == [0]
     assert [line.split(":")[0] for line in said] == ["YOLO", "SegNet"]
-    climb_all(["yolo"], seeds=2, steps=1, out=path, say=said.append, protocol=TINY)
-    assert list(load_scores(path)[1]) == ["YOLO"], "another protocol: the old scores are dropped"
+
+
+def test_scores_of_another_protocol_are_kept_until_they_may_be_replaced(tmp_path, capsys):
+    path = tmp_path / "scores.json"
+    row = Scores((0.25,), 10, 20, 30)
+    save_scores(asdict(TINY) | {"seeds": [0], "versions": {}}, {"U-Net": row, "SegNet": row}, path)
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"holds 2 scores with seeds = \[0\], this climb has \[0, 1"
+    ):
+        climb_all(["yolo"], seeds=2, steps=1, out=path, say=len, protocol=TINY)
+    with pytest.raises(SystemExit) as leaving:
+        main(["ladder", "--only", "YOLO", "--steps", "1", "--seeds", "1", "--out", str(path)])
+    assert leaving.value.code == 2
+    assert "--replace to drop them" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    climb_all(["yolo"], seeds=2, steps=1, out=path, say=len, protocol=TINY, replace=True)
+    assert list(load_scores(path)[1]) == ["YOLO"]
+
+
+def test_the_folder_of_the_scores_must_be_there(tmp_path):
+    with pytest.raises(ValueError, match=r"existing folder for the scores, .*nowhere is none"):
+        climb_all(["yolo"], seeds=1, steps=1, out=tmp_path / "nowhere" / "x", protocol=TINY)
 
 
 def test_it_gives_the_same_scores_twice(tmp_path):

@@ -325,8 +325,12 @@ def test_readers_are_datasets(people):
     assert [len(b) for b in batch["boxes"]] == [2, 2]
     assert len(list(some)) == 3
     assert torch.equal(some[-1]["mask"], some[2]["mask"])
-    with pytest.raises(IndexError, match="below 3; got 3"):
+    assert torch.equal(some[np.int64(1)]["mask"], some[1]["mask"])
+    with pytest.raises(IndexError, match="expected -3 to 2; got 3"):
         some[3]
+    for index in (slice(0, 2), [0, 1], 1.0, "P1"):
+        with pytest.raises(TypeError, match=r"one whole number; got .*torch.utils.data.Subset"):
+            some[index]
     assert "3 images, classes: background, pedestrian" in repr(some)
 
 
@@ -388,6 +392,7 @@ def test_a_damaged_file_is_named(people, keep):
     check_sample(some[0], 2)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_damaged_stack_is_named(tmp_path):
     folder = tmp_path / "isbi2012"
     folder.mkdir()
@@ -395,6 +400,12 @@ def test_a_damaged_stack_is_named(tmp_path):
     for name in ("train-volume.tif", "train-labels.tif"):
         pages[0].save(folder / name, save_all=True, append_images=pages[1:])
     assert len(data.ISBI2012(tmp_path)) == 4
+    whole = (folder / "train-volume.tif").read_bytes()
+    for cut in range(10, len(whole) - 10, 40):
+        (folder / "train-volume.tif").write_bytes(whole[:cut])
+        with pytest.raises((data.DamagedFileError, ValueError), match=r"isbi2012"):
+            data.ISBI2012(tmp_path)
+    (folder / "train-volume.tif").write_bytes(whole)
     (folder / "train-labels.tif").write_bytes(b"not a picture")
     with pytest.raises(data.DamagedFileError, match=r"train-labels.tif cannot be read"):
         data.ISBI2012(tmp_path)
@@ -420,8 +431,69 @@ def test_the_original_camvid_colours_are_refused(tmp_path):
     write_png(tmp_path / "CamVid/train/a.png", np.zeros((4, 5, 3)))
     write_png(tmp_path / "CamVid/trainannot/a.png", np.full((4, 5), 128))
     (tmp_path / "CamVid/train.txt").write_text("/SegNet/CamVid/train/a.png /SegNet/x/a.png\n")
-    with pytest.raises(ValueError, match=r"ids 0 to 11 in .*a.png; got 128"):
+    with pytest.raises(data.DamagedFileError, match=r"labels 0 to 11 in .*a.png; got 128\. The o"):
         data.CamVid(tmp_path)[0]
+
+
+def voc_labels(root):
+    lists = root / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"
+    lists.parent.mkdir(parents=True)
+    lists.write_text("a\n")
+    return data.VOC, root / "VOCdevkit/VOC2012", "JPEGImages/a.jpg", "SegmentationClass/a.png"
+
+
+def pet_labels(root):
+    folder = root / "oxford-iiit-pet"
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations/trainval.txt").write_text("Abyssinian_1 1 1 1\n")
+    names = "images/Abyssinian_1.jpg", "annotations/trimaps/Abyssinian_1.png"
+    return data.Pets, folder, *names
+
+
+def street_labels(root):
+    (root / "CamVid").mkdir()
+    (root / "CamVid/train.txt").write_text("train/a.png trainannot/a.png\n")
+    return data.CamVid, root / "CamVid", "train/a.png", "trainannot/a.png"
+
+
+def nucleus_labels(root):
+    names = [f"stage1_train/{i}/{part}" for i in "abc" for part in (f"images/{i}", "masks/1")]
+    for name in names:
+        write_png(root / f"dsb2018/{name}.png", np.full((8, 9, 3), 255))
+    return data.DSB2018, root / "dsb2018", "stage1_train/c/images/c.png", f"{names[-1]}.png"
+
+
+def pedestrian_labels(root):
+    write_png(root / "PennFudanPed/PNGImages/P1.png", np.zeros((8, 9, 3)))
+    names = "PNGImages/P1.png", "PedMasks/P1_mask.png"
+    return data.PennFudan, root / "PennFudanPed", *names
+
+
+@pytest.mark.parametrize(
+    ("make", "value"),
+    [
+        (voc_labels, 77),
+        (pet_labels, 77),
+        (street_labels, 77),
+        (nucleus_labels, None),
+        (pedestrian_labels, None),
+    ],
+)
+def test_a_label_map_that_does_not_fit_its_image_is_named(tmp_path, make, value):
+    kind, folder, image, labels = make(tmp_path)
+    write_png(folder / image, np.zeros((8, 9, 3)))
+    write_png(folder / labels, np.full((8, 9), 1))
+    assert kind(tmp_path)[0]["mask"].shape == (8, 9)
+    wrong = {"shape \\(8, 9\\).*\\(4, 9\\)": np.ones((4, 9))}
+    if make in (voc_labels, street_labels, pedestrian_labels):  # the others have converted files
+        wrong["shape \\(8, 9\\).*\\(8, 9, 3\\)"] = np.ones((8, 9, 3))
+    if value is not None:
+        wrong[f"labels .*; got {value}"] = np.full((8, 9), value)
+    for message, pixels in wrong.items():
+        write_png(folder / labels, pixels)
+        with pytest.raises(data.DamagedFileError, match=message) as found:
+            kind(tmp_path)[0]
+        assert str(folder / labels) in str(found.value)
 
 
 def test_coco_crowds_are_ignored_and_categories_lose_their_gaps(tmp_path):
@@ -449,9 +521,68 @@ def test_coco_crowds_are_ignored_and_categories_lose_their_gaps(tmp_path):
     assert torch.equal(sample["mask"], expected)
     assert sample["boxes"].tolist() == [[1, 2, 5, 5], [2, 3, 3, 4]]
     assert sample["labels"].tolist() == [1, 2]
-    (tmp_path / "a.json").write_text("{}")
+
+
+def coco(root, *annotations, **changes):
+    write_png(root / "images/one.png", np.zeros((6, 8)))
+    content = {
+        "images": [{"id": 7, "file_name": "one.png"}],
+        "categories": [{"id": 3, "name": "car"}],
+        "annotations": [{"image_id": 7, "category_id": 3, **found} for found in annotations],
+    }
+    (root / "a.json").write_text(json.dumps(changes.get("content", content)))
+    return data.CocoFolder(root, images="images", annotations="a.json")
+
+
+def test_coco_boxes_of_objects_that_are_not_drawn_are_ignored_pixels(tmp_path):
+    drawn = {"bbox": [1, 1, 2, 2], "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}
+    empty, bare = {"bbox": [2, 2, 3, 2], "segmentation": []}, {"bbox": [6, 0, 1, 2]}
+    crowd = {"bbox": [0, 5, 2, 1], "iscrowd": 1}
+    sample = coco(tmp_path, drawn, empty, bare, crowd)[0]
+    check_sample(sample, 2)
+    expected = torch.zeros(6, 8, dtype=torch.int64)
+    expected[2:4, 2:5], expected[0:2, 6], expected[5, 0:2] = 255, 255, 255
+    expected[1:3, 1:3] = 1
+    assert torch.equal(sample["mask"], expected)
+    assert torch.equal(sample["instances"], (expected == 1).long())
+    assert len(sample["boxes"]) == 3
+    assert set(coco(tmp_path, empty, bare)[0]) == {"image", "boxes", "labels"}
+
+
+BOX = {"id": 12, "bbox": [1, 1, 2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (BOX | {"category_id": 9}, "annotation 12 has the category 9, which is not listed"),
+        ({"id": 12}, "annotation 12 has the bbox None; expected"),
+        (BOX | {"bbox": [1, 2, "3", 4]}, r"annotation 12 has the bbox \[1, 2, '3', 4\]"),
+        (BOX | {"segmentation": [[1, 2, 3]]}, "annotation 12 has polygons that are no lists"),
+        (BOX | {"segmentation": [3]}, "annotation 12 has polygons that are no lists"),
+        (BOX | {"segmentation": {"counts": "ab"}}, "annotation 12 has no list of run lengths"),
+        (BOX | {"segmentation": {"counts": [5, 5]}}, "annotation 12 has run lengths for 10 pixels"),
+    ],
+)
+def test_a_wrong_coco_annotation_is_named(tmp_path, annotation, message):
+    with pytest.raises(data.DamagedFileError, match=rf"a.json cannot be read .*{message}"):
+        coco(tmp_path, annotation)[0]
+
+
+@pytest.mark.parametrize("content", [{}, [], 3, {"images": [{"id": 1}], "categories": []}])
+def test_a_file_that_is_none_of_coco_is_named(tmp_path, content):
     with pytest.raises(data.DamagedFileError, match=r"a.json cannot be read"):
-        data.CocoFolder(tmp_path, images="images", annotations="a.json")
+        coco(tmp_path, content=content)
+
+
+def test_pets_tell_which_heads_have_a_box(tmp_path):
+    kind, folder, image, labels = pet_labels(tmp_path)
+    for name in (image, labels):
+        write_png(folder / name, np.ones((8, 9, 3)))
+    assert kind(tmp_path).with_heads() == []
+    (folder / "annotations/xmls").mkdir()
+    (folder / "annotations/xmls/Abyssinian_1.xml").write_text("<annotation/>")
+    assert kind(tmp_path).with_heads() == [0]
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_streets_are_cropped_mirrored_and_balanced(streets):
         )
 
 
-def test_a_run_fills_its_folder_and_goes_on(streets, tmp_path, capsys):
+def test_a_run_fills_its_folder_and_goes_on(streets, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     tiny = ["reproduce", "fc-densenet103-camvid", "--steps", 3, "--width", 1, "--device", "cpu"]
     assert course(*tiny, "--out", out) == 0
@@ -169,6 +169,14 @@ def test_a_run_fills_its_folder_and_goes_on(streets, tmp_path, capsys):
     capsys.readouterr()
     assert course(*tiny, "--seed", 1, "--out", out) == 2
     assert "seed = 0" in capsys.readouterr().err
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("course.experiments.reproduce.fit", die)
+    with pytest.raises(KeyboardInterrupt):  # killed at once: nothing of the old run may be left
+        reproduce("fc-densenet103-camvid", out, steps=3, width=1, seed=1, resume=False)
+    assert [path.name for path in out.iterdir()] == ["config.json"]
 
 
 def test_u_net_runs_from_tiles_to_figures(stack, tmp_path):

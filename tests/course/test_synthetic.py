@@ -198,20 +198,29 @@ def test_scenes_are_a_dataset_that_slices_and_splits():
     assert len(some) == 7
     assert set(some[0]) == {"image", "mask", "instances", "boxes", "labels"}
     assert len(list(some)) == 7
-    for index in (slice(1, 6, 2), [1, 3, 5], torch.tensor([1, 3, 5])):
+    for index in (slice(1, 6, 2), [1, 3, 5], torch.tensor([1, 3, 5]), np.array([1, 3, 5])):
         part = some[index]
         assert isinstance(part, Scenes)
         assert torch.equal(part.images, some.images[[1, 3, 5]])
         assert torch.equal(part.boxes[1], some.boxes[3])
         assert part.class_names == some.class_names
     odd = torch.arange(7) % 2 == 1
-    assert torch.equal(some[odd].masks, some.masks[odd])
+    for mask in (odd, odd.numpy(), odd.tolist()):
+        assert torch.equal(some[mask].masks, some.masks[odd])
+    assert len(some[[]]) == 0
+    assert torch.equal(some[np.int64(2)]["image"], some[torch.tensor(2)]["image"])
     train, rest = some.split(4, 2)
     assert torch.equal(train.images, some.images[:4])
     assert torch.equal(rest.images, some.images[4:6])
     assert torch.equal(some[-1]["image"], some.images[6])
-    with pytest.raises(IndexError):
-        some[7]
+    for index in (7, [0, 7]):
+        with pytest.raises(IndexError, match="expected -7 to 6; got 7"):
+            some[index]
+    with pytest.raises(IndexError, match="mask of 7 truth values, one a scene; got 2"):
+        some[[True, False]]
+    for index in (1.7, [0.5], torch.tensor([1.0]), np.array([[0, 1]]), None, "a"):
+        with pytest.raises(TypeError, match="expected a whole number, a slice"):
+            some[index]
     with pytest.raises(ValueError, match="at most 7; got"):
         some.split(5, 3)
 

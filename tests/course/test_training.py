@@ -57,6 +57,10 @@ def pixel_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
     return cross_entropy(logits, batch["mask"])
 
 
+def nan_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    return pixel_loss(logits, batch) * float("nan")
+
+
 fit_quickly = partial(fit, loss=pixel_loss, batch_size=4, lr=0.01, device="cpu", progress=False)
 
 
@@ -229,6 +233,12 @@ class TestLoop:
         for a, b in zip(nets[0].parameters(), nets[1].parameters()):
             torch.testing.assert_close(a, b)
 
+    @pytest.mark.slow
+    def test_errors_of_two_devices_are_those_of_one(self, capfd) -> None:
+        with pytest.raises(FloatingPointError, match=r"the loss is nan at step 1: lower lr"):
+            fit_quickly(make_net(), cells(4, size=32), loss=nan_loss, steps=2, devices=2)
+        assert capfd.readouterr() == ("", "")
+
     def test_several_devices_need_functions_that_can_be_sent(self) -> None:
         with pytest.raises(TypeError, match="loss cannot be sent there"):
             fit_quickly(
@@ -269,6 +279,9 @@ class TestErrors:
             ({"steps": 2.5}, ValueError, r"steps to be a whole number >= 1, got 2\.5"),
             ({"batch_size": 0}, ValueError, "batch_size to be a whole number >= 1"),
             ({"seed": -1}, ValueError, "seed to be a whole number >= 0, got -1"),
+            ({"seed": 10**19}, ValueError, "seed of at most 9223372036854775807"),
+            ({"evaluate_every": 0}, ValueError, "evaluate_every to be a whole number >= 1, got 0"),
+            ({"lr": float("nan")}, ValueError, "lr to be a finite number >= 0, got nan"),
             ({"batch_size": 3, "devices": 2}, ValueError, "batch_size that 2 devices can share"),
             ({"data": []}, ValueError, "length of at least 1"),
             ({"data": [(1, 2)]}, TypeError, "dictionaries with an 'image', got tuple"),
@@ -303,6 +316,11 @@ class TestBatches:
         epochs = [stream[i : i + 10] for i in range(0, 40, 10)]
         assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
         assert len({tuple(epoch) for epoch in epochs}) == 4
+
+    def test_a_long_run_is_not_planned_ahead(self) -> None:
+        data = [{"image": torch.tensor([float(i)])} for i in range(3)]
+        batches = load_batches(data, steps=range(10**15), batch_size=4, seed=0)
+        assert next(batches)["image"].shape == (4, 1)
 
     def test_devices_share_a_batch_without_overlap(self) -> None:
         shares = [positions_of_step(5, 6, rank, 3) for rank in range(3)]
@@ -427,6 +445,13 @@ class TestResume:
         with pytest.raises(ValueError, match=message):
             fit_quickly(other, **(arguments | change))
         assert same(before, weights_of(other))
+
+    def test_refuses_a_checkpoint_with_other_settings_of_the_caller(self, tmp_path: Path) -> None:
+        run = partial(fit_quickly, data=cells(4, size=32), checkpoint=tmp_path / "run.ckpt")
+        run(make_net(), steps=1, settings={"size": 32, "width": None})
+        run(make_net(), steps=2, settings={"size": 32, "width": None})
+        with pytest.raises(ValueError, match=r"size = 32; this one has 48: .*\(--no-resume\)"):
+            run(make_net(), steps=2, settings={"size": 48, "width": None})
 
     def test_with_a_schedule_the_length_is_part_of_the_run(self, tmp_path: Path) -> None:
         run = partial(fit_quickly, data=cells(4, size=32), schedule=poly_lr)

@@ -6,8 +6,11 @@ is an error that names the file, the archive it belongs to and how to get it.
 
 from __future__ import annotations
 
+import operator
+import struct
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +32,7 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class DamagedFileError(OSError):
-    """A file of a data set is there but cannot be read."""
+    """A file of a data set is there but cannot be read, or does not fit the others."""
 
 
 class Reader(Dataset, ABC):
@@ -42,6 +45,7 @@ class Reader(Dataset, ABC):
 
     Raises:
         FileNotFoundError: the set, or a file of it, is not there.
+        DamagedFileError: a file cannot be read, or a label map does not fit its image.
     """
 
     source: ClassVar[str]
@@ -61,9 +65,16 @@ class Reader(Dataset, ABC):
         """The sample number `index`, as plain tensors."""
 
     def __getitem__(self, index: int) -> Sample:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"expected an index below {len(self)}; got {index}")
-        sample = self._load(index % len(self))
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"readers take one whole number; got {index!r}; for several samples use "
+                "torch.utils.data.Subset"
+            ) from None
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"expected {-len(self)} to {len(self) - 1}; got {number}")
+        sample = self._load(number % len(self))
         return sample if self.transform is None else _plain(self.transform(_wrapped(sample)))
 
     def __iter__(self) -> Iterator[Sample]:
@@ -93,8 +104,44 @@ class Reader(Dataset, ABC):
             with Image.open(path) as image:
                 return _pixels(image, mode)
 
+    def _read_labels(
+        self,
+        path: Path,
+        size: tuple[int, ...],
+        *,
+        mode: str | None = None,
+        known: Collection[int] | None = None,
+        hint: str = "",
+    ) -> NDArray[np.int64]:
+        """A label map (H, W) from an image file.
+
+        Args:
+            path: the file.
+            size: height and width of the image that it labels.
+            mode: of PIL, where the file's own is not to be trusted.
+            known: the labels that may occur; `None` allows all.
+            hint: what else the file may be, for the error.
+
+        Raises:
+            DamagedFileError: it is no map of this size with these labels.
+        """
+        labels = self._read_image(path, mode)
+        if labels.shape != tuple(size):
+            wrong = f"labels of shape {tuple(size)} like the image in {path}; got {labels.shape}"
+            raise DamagedFileError(f"expected {wrong}. {hint}{self._help()}")
+        if known is not None and (other := {*np.unique(labels).tolist()} - {*known}):
+            wrong = f"the labels {_listed(known)} in {path}; got {_listed(other)}"
+            raise DamagedFileError(f"expected {wrong}. {hint}{self._help()}")
+        return labels.astype(np.int64)
+
     def _guard(self, path: Path) -> _Guard:
         return _Guard(self, path)
+
+
+_OF_DECODERS = (
+    *(OSError, SyntaxError, ValueError, KeyError, EOFError, TypeError, IndexError),
+    *(struct.error, zlib.error),
+)
 
 
 class _Guard:
@@ -108,11 +155,26 @@ class _Guard:
             raise self.reader._missing(self.path)
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, (OSError, SyntaxError, ValueError, KeyError, EOFError)):
+        if isinstance(error, _OF_DECODERS):
             raise DamagedFileError(
                 f"{self.path} cannot be read ({type(error).__name__}: {error}); it is damaged or "
                 f"another file. {self.reader._help()}"
             ) from error
+
+
+def _listed(labels: Collection[int]) -> str:
+    """Labels as text, neighbours joined.
+
+    >>> _listed({0, 1, 2, 255})
+    '0 to 2, 255'
+    """
+    runs: list[list[int]] = []
+    for label in sorted(labels):
+        if runs and label == runs[-1][-1] + 1:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _pixels(image: Image, mode: str | None) -> NDArray[Any]:

@@ -161,7 +161,8 @@ class DSB2018(Reader):
         if not files:
             raise self._missing(self.folder / "stage1_train" / image_id / "masks")
         for number, file in enumerate(files, start=1):
-            instances[(self._read_image(file, "L") > 127) & (instances == 0)] = number
+            nucleus = self._read_labels(file, instances.shape, mode="L") > 127
+            instances[nucleus & (instances == 0)] = number
         if self.gray:
             picture = _bright_nuclei(picture, dark_on_light=self.kind_of(image_id) == "histology")
         return {

@@ -35,7 +35,8 @@ class CamVid(Reader):
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the split is unknown, or a label file holds other ids than 0 to 11.
+        DamagedFileError: a label file is no map of ids 0 to 11 like its image.
+        ValueError: the split is unknown.
 
     Example:
         >>> CamVid.class_names.index("bicyclist")
@@ -79,15 +80,15 @@ class CamVid(Reader):
 
     def _load(self, index: int) -> Sample:
         name = self.names[index]
-        path = self.folder / f"{self.split}annot" / name
-        ids = self._read_image(path).astype(np.int64)
-        if ids.ndim != 2 or ids.max() > _UNLABELLED:
-            raise ValueError(
-                f"expected ids 0 to {_UNLABELLED} in {path}; got {ids.max()} in shape {ids.shape}. "
-                "The original 960 x 720 release with 32 colours is another form of the set"
-            )
+        image = to_tensor(self._read_image(self.folder / self.split / name, "RGB"))
+        ids = self._read_labels(
+            self.folder / f"{self.split}annot" / name,
+            image.shape[1:],
+            known=range(_UNLABELLED + 1),
+            hint="The original 960 x 720 release with 32 colours is another form of the set. ",
+        )
         return {
-            "image": to_tensor(self._read_image(self.folder / self.split / name, "RGB")),
+            "image": image,
             "mask": torch.from_numpy(np.where(ids == _UNLABELLED, IGNORE, ids)),
         }
 
@@ -133,11 +134,12 @@ class PennFudan(Reader):
 
     def _load(self, index: int) -> Sample:
         name = self.names[index]
-        masks = self._read_image(self.folder / "PedMasks" / f"{name}_mask.png")
-        instances = torch.from_numpy(masks.astype(np.int64))
+        image = to_tensor(self._read_image(self.folder / "PNGImages" / f"{name}.png", "RGB"))
+        masks = self._read_labels(self.folder / "PedMasks" / f"{name}_mask.png", image.shape[1:])
+        instances = torch.from_numpy(masks)
         boxes = extents(masks)
         return {
-            "image": to_tensor(self._read_image(self.folder / "PNGImages" / f"{name}.png", "RGB")),
+            "image": image,
             "mask": (instances > 0).long(),
             "instances": instances,
             "boxes": boxes,

@@ -1,9 +1,9 @@
-"""PASCAL VOC, Oxford-IIIT Pet and BCCD: one XML per image, boxes counted from 1.
+"""PASCAL VOC and BCCD: one XML per image, boxes counted from 1.
 
 VOC writes boxes with the first and the last pixel, both from 1; here they become half-open and
 count from 0: (xmin - 1, ymin - 1, xmax, ymax). Its masks are palette images whose 255 marks the
 unlabelled border of every object [Everingham et al. 2010, §3]. torchvision knows the file lists and
-layouts of VOC and of the pets, so the readers stand on its classes.
+layouts of VOC, so its reader stands on torchvision's classes.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from course.data.container import IGNORE, Sample
 from course.data.readers.base import Reader, Transform, to_tensor
 
-__all__ = ["BCCD", "VOC", "Pets"]
+__all__ = ["BCCD", "VOC", "WithBoxes"]
 
 _CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
     "motorbike person pottedplant sheep sofa train tvmonitor"
 )
+_IDS = {*range(21), IGNORE}
 
 
-class _WithBoxes(Reader):
+class WithBoxes(Reader):
     """A reader of XML files in the manner of VOC."""
 
     def _objects(self, path: Path) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ class _WithBoxes(Reader):
         }
 
 
-class VOC(_WithBoxes):
+class VOC(WithBoxes):
     """PASCAL VOC: images (3, H, W) with class masks, or with boxes and labels.
 
     Args:
@@ -125,89 +125,13 @@ class VOC(_WithBoxes):
         image = to_tensor(self._read_image(Path(self._files.images[index]), "RGB"))
         target = Path(self._files.targets[index])
         if self.task == "segmentation":
-            ids = self._read_image(target).astype(np.int64)
+            ids = self._read_labels(target, image.shape[1:], known=_IDS)
             return {"image": image, "mask": torch.from_numpy(ids)}
         objects = [o for o in self._objects(target) if self.difficult or not o["difficult"]]
         return {"image": image, **self._targets(objects, target)}
 
 
-class Pets(_WithBoxes):
-    """Oxford-IIIT Pet: cats and dogs with masks; "trainval" also with boxes of the heads.
-
-    A sample holds image, mask (0 background, 1 pet) and `breed`, the index into `breeds`. Where the
-    set has a box of the head, it also holds `boxes` and `labels` (all 1, pet); test images and a
-    few others have none, and their boxes are empty.
-
-    Args:
-        root: the folder of all data sets, with `oxford-iiit-pet/images` and `annotations`.
-        split: "trainval" or "test".
-        border: what to make of the unclassified rim of the trimaps: "ignore" (255) or "pet".
-        transform: gets every sample; see `Reader`.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: an argument is unknown.
-
-    Example:
-        >>> Pets.class_names
-        ('background', 'pet')
-        >>> Pets()[0]["mask"].unique()  # doctest: +SKIP
-        tensor([  0,   1, 255])
-    """
-
-    source = "pets"
-    class_names = ("background", "pet")
-
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        *,
-        split: str = "trainval",
-        border: str = "ignore",
-        transform: Transform | None = None,
-    ) -> None:
-        if split not in ("trainval", "test"):
-            raise ValueError(f"expected a split of trainval or test; got {split!r}")
-        if border not in ("ignore", "pet"):
-            raise ValueError(f'expected border "ignore" or "pet"; got {border!r}')
-        super().__init__(root, transform=transform)
-        from torchvision.datasets import OxfordIIITPet
-
-        try:
-            self._files = OxfordIIITPet(str(self.folder.parent), split=split)
-        except (FileNotFoundError, RuntimeError) as error:
-            raise self._missing(self.folder / "annotations" / f"{split}.txt") from error
-        # torchvision's labels keep the gaps of an incomplete set, its list of classes does not.
-        present = sorted(set(self._files._labels))
-        self._breed = {label: i for i, label in enumerate(present)}
-        self.breeds = tuple(self._files.classes)
-        self.border = border
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def _load(self, index: int) -> Sample:
-        trimap = self._read_image(Path(self._files._segs[index]), "L").astype(np.int64)
-        rim = IGNORE if self.border == "ignore" else 1
-        mask = np.select([trimap == 1, trimap == 2, trimap == 3], [1, 0, rim], default=-1)
-        if mask.min() < 0:
-            raise ValueError(
-                f"expected 1, 2 and 3 in {self._files._segs[index]}; got {np.unique(trimap)}"
-            )
-        path = Path(self._files._images[index])
-        head = self.folder / "annotations" / "xmls" / f"{path.stem}.xml"
-        boxes = [found["box"] for found in self._objects(head)] if head.is_file() else []
-        return {
-            # some files named .jpg are PNG with an alpha channel
-            "image": to_tensor(self._read_image(path, "RGB")),
-            "mask": torch.from_numpy(mask),
-            "breed": torch.tensor(self._breed[self._files._labels[index]]),
-            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-            "labels": torch.ones(len(boxes), dtype=torch.int64),
-        }
-
-
-class BCCD(_WithBoxes):
+class BCCD(WithBoxes):
     """Blood cells: images (3, 480, 640) with boxes of red cells, white cells and platelets.
 
     Two boxes of the set have no area (BloodImage_00338 and 00343); they are left out, and `notes`
