@@ -49,7 +49,8 @@ TOPICS = (
         "02_localization",
         "Classification and localization",
         {
-            "course.models.localizer": ("Localizer", "localization_loss", "relative_boxes"),
+            "course.models.localizer": ("Localizer",),
+            "course.models.localization": ("localization_loss", "relative_boxes"),
             "course.boxes.overlap": ("box_iou", "giou", "to_cxcywh"),
         },
     ),
@@ -62,7 +63,8 @@ TOPICS = (
             "course.boxes.targets": ("assign", "encode"),
             "course.boxes.roi_pooling": ("roi_max_pool",),
             "course.models.rcnn": ("RCNN",),
-            "course.models.fast_rcnn": ("FastRCNN", "fast_rcnn_loss"),
+            "course.models.fast_rcnn": ("FastRCNN",),
+            "course.models.fast_rcnn_parts": ("fast_rcnn_loss",),
         },
     ),
     Topic(
