@@ -56,7 +56,9 @@ def check_images(
         )
     if 0 in shape:
         raise ValueError(f"{network} got images without pixels, shape {shape}: no axis may be 0")
-    like = None if net is None else next(net.parameters(), None)
+    if net is None or torch.compiler.is_compiling():  # torch 2.5 cannot trace `next` with a default
+        return
+    like = next(net.parameters(), None)
     if like is None:
         return
     if images.device != like.device:
