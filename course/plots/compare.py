@@ -204,6 +204,8 @@ def _two_curves(
         )
     else:
         text = f"Yours has {mine.size} numbers, expected {right.size}."
+    from matplotlib.ticker import MaxNLocator
+
     with canvas(width=7.5, height=4.0, title=title) as (figure, (axis,)):
         axis.plot(right, "-", color=PALETTE[0], marker="o", ms=5, label="expected")
         axis.plot(mine, "--", color=PALETTE[5], marker="x", ms=7, label="yours")
@@ -212,6 +214,7 @@ def _two_curves(
             axis.text(
                 first, 1.0, " first difference", transform=axis.get_xaxis_transform(), va="top"
             )
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no index of a half
         axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
         axis.legend()
