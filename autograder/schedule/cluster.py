@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import logging
 import multiprocessing
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,8 @@ def connect(address: str, recipe: Recipe, files: Path, *, most: int | None = Non
         raise AutograderError(
             "grading on a cluster needs dask: pip install 'segmentation-course[cluster]'"
         ) from error
+    # A lost connection is told in one line, by us; dask would print a traceback above it.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     where: Any = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
     if "scheduler_file" in where and not Path(address).is_file():
         raise AutograderError(f"no scheduler file {address}: has `dask scheduler` been started?")
@@ -112,20 +117,17 @@ class ClusterPool:
         if not jobs:
             return
         # A task and no plain data: where every machine that holds it dies, it is made again.
-        common = self._client.submit(_Common, self._setup, template, limits, pure=False)
+        with self._connected():
+            common = self._client.submit(_Common, self._setup, template, limits, pure=False)
         running: dict[Any, Job] = {}
         left = list(reversed(jobs))
 
         def feed(queue: Any) -> None:
             while left and not stopped() and len(running) < self._room():
                 job = left.pop()
-                future = self._client.submit(
-                    _work,
-                    common,
-                    job,
-                    key=f"autograder-{job.keys.whole}-{time.time_ns()}",
-                    pure=False,
-                )
+                key = f"autograder-{job.keys.whole}-{time.time_ns()}"
+                with self._connected():
+                    future = self._client.submit(_work, common, job, key=key, pure=False)
                 running[future] = job
                 started(job)
                 queue.add(future)
@@ -145,24 +147,34 @@ class ClusterPool:
         """See `Pool.close`."""
         self._client.close()
 
-    def _result(self, future: Any, job: Job) -> Done:
-        from distributed import KilledWorker
-
-        if future.cancelled() or self._client.status != "running":
+    @contextmanager
+    def _connected(self) -> Generator[None, None, None]:
+        """Around each question to the scheduler, which may go away before, in or after any."""
+        try:
+            yield
+        except (CancelledError, OSError, TimeoutError) as error:
             raise AutograderError(
                 f"the cluster at {self._address} went away. What was recorded stays; the same "
                 "command goes on"
-            )
-        error = future.exception()
-        if error is None:
-            return Done(job, future.result())
+            ) from error
+
+    def _result(self, future: Any, job: Job) -> Done:
+        from distributed import KilledWorker
+
+        with self._connected():
+            error = future.exception()  # the job's own error, or that it was given up
+            if isinstance(error, CancelledError):
+                raise error
+            if error is None:
+                return Done(job, future.result())
         if isinstance(error, KilledWorker):
             return Done(job, error="one worker after another died while it graded this")
         return Done(job, error=f"{type(error).__name__}: {error}")
 
     def _room(self) -> int:
         """Submissions at a time: as many as the workers that are there now have threads."""
-        threads = sum(self._client.nthreads().values())
+        with self._connected():
+            threads = sum(self._client.nthreads().values())
         return max(1, min(threads, self._most or threads))
 
     def _wait_for_workers(self) -> None:

@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from books import snapshot, submitted_files
+from distributed.comm import CommClosedError
 from quick import SECONDS, QuickEngine, beside
 from tiny import LAB, RIGHT, answered, as_bytes, make_classroom, moodle_zip
 from typer.testing import CliRunner
@@ -178,19 +180,83 @@ def test_a_worker_that_comes_later_is_used(
 
         grade(classroom, found, 1, add)
         same(classroom, whole)
-        # The machine of the last worker dies, and the scheduler with it: one line, nothing lost.
-        second = copy_of(empty, tmp_path / "second")
-        killer = threading.Timer(1.5, found.close)
-        killer.start()
-        with pytest.raises(AutograderError, match=r"the cluster at .* went away.*goes on"):
-            grade(second, found, 1)
-        killer.join()
-        template = second.template(LAB)
-        work, _ = to_grade(second, LAB, template, Limits(), engine="quick")
-        grade_in(LocalPool(QuickEngine(), 2), second, template, work, Limits())
-        same(second, whole)
     finally:
         found.close()
+
+
+@pytest.mark.parametrize("moment", ["while it works", "while we record"])
+def test_the_scheduler_dies(
+    moment: str,
+    empty: Classroom,
+    whole: Classroom,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line that says so, whatever was being asked; nothing is lost or laid at a student."""
+    found = Cluster(tmp_path, 0.3)
+    killer, seen = threading.Timer(0.4, found.close), []
+
+    def die(outcome: Any) -> None:
+        seen.append(outcome)
+        if len(seen) > 1:
+            return
+        if moment == "while it works":
+            killer.start()
+        else:
+            found.close()  # what is asked next waits ten seconds for an answer
+
+    try:
+        found.add_worker()
+        classroom = copy_of(empty, tmp_path / "class")
+        with pytest.raises(AutograderError, match=r"the cluster at .* went away.*goes on"):
+            grade(classroom, found, 1, die)
+    finally:
+        killer.cancel()
+        found.close()
+    assert caplog.text == ""
+    assert 0 < len(seen) < STUDENTS
+    assert {outcome.result.status for outcome in seen} == {"graded"}
+    template = classroom.template(LAB)
+    work, unchanged = to_grade(classroom, LAB, template, Limits(), engine="quick")
+    assert unchanged == len(seen)
+    grade_in(LocalPool(QuickEngine(), 2), classroom, template, work, Limits())
+    same(classroom, whole)
+
+
+def test_a_job_given_up_with_its_scheduler_is_no_students_fault(
+    quick: Cluster, empty: Classroom
+) -> None:
+    """The connection may be lost between any two questions about one job."""
+    files = empty.release(LAB).parent
+    pool = cluster.connect(wait_for_file(quick.file), Recipe("quick"), files)
+
+    class Lost:
+        """A future whose connection goes in the middle of what it is asked."""
+
+        def __init__(self, kept: BaseException | None, raised: BaseException) -> None:
+            self.kept, self.raised = kept, raised
+
+        def exception(self) -> BaseException | None:
+            return self.kept
+
+        def result(self) -> bytes:
+            raise self.raised
+
+    given_up = CancelledError("the connection to the scheduler was lost")
+    job: Any = None
+    try:
+        for future in (
+            Lost(given_up, AssertionError()),
+            Lost(None, given_up),
+            Lost(None, CommClosedError("closed")),
+            Lost(None, TimeoutError("no answer")),
+        ):
+            with pytest.raises(AutograderError, match="went away"):
+                pool._result(future, job)
+        own = Lost(OSError("the job's own"), AssertionError())
+        assert pool._result(own, job).error == "OSError: the job's own"
+    finally:
+        pool.close()
 
 
 def line_of(*words: str | Path) -> tuple[int, str]:
