@@ -2,7 +2,8 @@
 
 Every segmentation model maps images `(B, C, H, W)` to logits `(B, K, H', W')`; every detector
 returns boxes `(x0, y0, x1, y1)` with scores and labels. Names load on first use, so importing
-`course.models` costs nothing and a lab pays only for the paper that it studies.
+`course.models` costs nothing and a lab pays only for the paper that it studies. `torch.compile`
+takes each of them as one graph, in training and in evaluation; Fast R-CNN says why it cannot.
 
 >>> from course.models import UNet
 >>> UNet.__name__

@@ -14,8 +14,6 @@ Reference: Noh, Hong, Han, *Learning Deconvolution Network for Semantic Segmenta
 arXiv:1505.04366, sections 3.1-3.3, figure 2, table 3 (layout).
 """
 
-import math
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,8 +97,10 @@ class DeconvNet(nn.Module):
             size = x.shape[-2:]
             x, index = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)  # (B, C, H/2, W/2)
             switches.append((index, size))
-        values = x.shape[0] * math.prod(n - self.window + 1 for n in x.shape[-2:])
-        check_normalised(self.fc6[1], values, "DeconvNet: fc6 of an image as small as this")
+        rows, columns = (n - self.window + 1 for n in x.shape[-2:])  # that fc6 leaves
+        check_normalised(
+            self.fc6[1], len(x) * rows * columns, "DeconvNet: fc6 of an image as small as this"
+        )
         x = self.fc7(self.fc6(x))  # (B, 4096, H/32 - 6, W/32 - 6): 1 x 1 for 224
         x = self.fc6_deconv(x)  # (B, 512, H/32, W/32)
         for stage in self.decoder:

@@ -172,13 +172,3 @@ def overfit(
         output = net(images)
     logits = getattr(output, "combined", output if isinstance(output, Tensor) else output[0])
     return (logits.argmax(1) == labels).float().mean().item()
-
-
-def check_compiles(net: nn.Module, images: Tensor) -> None:
-    """The whole network is one graph for torch.compile, and it computes the same logits."""
-    torch.compiler.reset()
-    randomise(net).eval()
-    with torch.no_grad():
-        expected = net(images)
-        compiled = torch.compile(net, fullgraph=True, backend="eager")(images)
-    torch.testing.assert_close(compiled, expected)

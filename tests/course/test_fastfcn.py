@@ -1,7 +1,6 @@
 import pytest
 import torch
 from model_checks import (
-    check_compiles,
     check_contract,
     check_gradients,
     freeze_norms,
@@ -166,12 +165,6 @@ def test_overfits_two_scenes():
     torch.manual_seed(0)
     net = small(width=4, head="fcn", auxiliary=True)
     assert overfit(net, *two_scenes((57, 49)), steps=30, loss=auxiliary_loss) > 0.93
-
-
-@pytest.mark.slow
-@heads
-def test_compiles_without_graph_breaks(head):
-    check_compiles(small(head=head), torch.rand(2, 3, 45, 34))
 
 
 def test_one_small_image_needs_frozen_norms_in_training():

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from model_checks import (
-    check_compiles,
     check_contract,
     check_gradients,
     meta_shape,
@@ -158,11 +157,6 @@ def test_gradients_reach_every_parameter():
 def test_overfits_two_scenes():
     torch.manual_seed(0)
     assert overfit(small(), *two_scenes(), steps=25) > 0.95
-
-
-@pytest.mark.slow
-def test_compiles_without_graph_breaks():
-    check_compiles(small(), torch.rand(2, 3, 21, 30))
 
 
 def test_bad_images_and_options():

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from model_checks import (
-    check_compiles,
     check_contract,
     check_gradients,
     meta_shape,
@@ -262,13 +261,6 @@ def test_overfits_two_scenes():
     images, labels = two_scenes((64, 48))
     net = FCN8s(3, width=4, padding=1, upsampling="fixed")
     assert overfit(net, images * 4 - 2, labels, steps=80, lr=1e-3) > 0.9
-
-
-@pytest.mark.slow
-@models
-def test_compiles_without_graph_breaks(model):
-    check_compiles(model(3, width=2, padding=1), torch.rand(2, 3, 45, 34))
-    check_compiles(model(3, width=2, upsampling="fixed"), torch.rand(2, 3, 45, 34))
 
 
 def test_bad_input():

@@ -291,15 +291,6 @@ def test_detect_orders_corners_and_takes_images_of_any_size():
 
 
 @pytest.mark.slow
-def test_miniature_is_one_graph_for_the_compiler():
-    net = Localizer.miniature().eval()
-    images = torch.rand(2, 3, 48, 48)
-    compiled = torch.compile(net, fullgraph=True, backend="eager")
-    for a, b in zip(compiled(images), net(images)):
-        torch.testing.assert_close(a, b)
-
-
-@pytest.mark.slow
 def test_one_shape_a_picture_is_named_and_found_in_new_pictures(record_property):
     scenes = box_scenes(700, seed=0, count=(1, 1))
     boxes, labels = torch.cat(scenes.boxes), torch.cat(scenes.labels) - 1

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from model_checks import (
-    check_compiles,
     check_gradients,
     overfit,
     parameters,
@@ -134,12 +133,6 @@ def test_overfits_two_scenes_pixel_by_pixel():
     images, labels = two_scenes((50, 58), channels=2)
     net = Dense(PixelClassifier(3, in_channels=2, width=6))
     assert overfit(net, images * 4 - 2, labels, steps=60) > 0.95
-
-
-@pytest.mark.slow
-def test_compiles_without_graph_breaks():
-    check_compiles(PixelClassifier(width=4), torch.rand(2, 1, 95, 111))
-    check_compiles(Dense(PixelClassifier(width=4)), torch.rand(1, 1, 50, 49))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 from model_checks import (
-    check_compiles,
     check_contract,
     check_gradients,
     meta_shape,
@@ -143,12 +142,6 @@ def test_overfits_two_scenes():
     torch.manual_seed(0)
     net = small(width=8)
     assert overfit(net, *two_scenes((57, 49)), steps=25, loss=reverse_attention_loss) > 0.93
-
-
-@pytest.mark.slow
-@masks
-def test_compiles_without_graph_breaks(mask):
-    check_compiles(small(mask=mask), torch.rand(2, 3, 33, 41))
 
 
 def test_bad_input():

@@ -3,7 +3,6 @@ from itertools import pairwise
 import pytest
 import torch
 from model_checks import (
-    check_compiles,
     check_contract,
     check_gradients,
     meta_shape,
@@ -154,12 +153,6 @@ def test_overfits_two_scenes(model):
     torch.manual_seed(0)
     net = model(3, width=8)
     assert overfit(net, *two_scenes((64, 48)), steps=25, lr=3e-2) > 0.95
-
-
-@pytest.mark.slow
-@both
-def test_compiles_without_graph_breaks(model):
-    check_compiles(model(3, width=4), torch.rand(2, 3, 45, 34))
 
 
 @both

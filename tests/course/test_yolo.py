@@ -460,17 +460,6 @@ def test_everything_stays_on_the_gpu():
 
 
 @pytest.mark.slow
-def test_miniature_is_one_graph_for_the_compiler():
-    net = YOLO.miniature().eval()
-    images = torch.rand(2, 3, 48, 48)
-    compiled = torch.compile(net, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(images), net(images))
-    decode = torch.compile(decode_grid, fullgraph=True, backend="eager")
-    for a, b in zip(decode(net(images), (48, 48)), decode_grid(net(images), (48, 48))):
-        torch.testing.assert_close(a, b)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("confidence", ["iou", "one"])
 def test_miniature_learns_scenes_and_finds_shapes_it_never_saw(confidence, record_property):
     scenes, held_out = box_scenes(300, seed=0), box_scenes(60, seed=1)
