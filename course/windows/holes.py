@@ -26,7 +26,7 @@ class DenseChain(nn.Sequential):
         """Height and width of the window that one output sees, in pixels."""
         height, width = 1, 1
         for layer in self:
-            if isinstance(layer, nn.Conv2d | SlidingPool):
+            if isinstance(layer, (nn.Conv2d, SlidingPool)):  # torch 2.5 compiles no union of types
                 down, right = pair(layer.dilation)
                 height += (layer.kernel_size[0] - 1) * down
                 width += (layer.kernel_size[1] - 1) * right
