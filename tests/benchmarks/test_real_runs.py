@@ -1,6 +1,6 @@
 """A short run of every segmentation system on CamVid's street scenes, beside the majority class.
 
-    uv run pytest -m slow -n 0 -s tests/benchmarks/test_real_runs.py
+    OMP_NUM_THREADS=1 uv run pytest -m slow -n 0 -s tests/benchmarks/test_real_runs.py
 
 Each puts its row into REAL_RUNS.md. The runs are short and small, so the figures say that each
 system learns from real photographs, not how good it can become.
@@ -72,10 +72,10 @@ def record(name: str, row: str, majority: tuple[float, float]) -> None:
         "",
         "CamVid (60 training and 20 validation frames of the test data), "
         f"{SIZE} × {SIZE} pixels, {STEPS} steps",
-        "of 8 images, the small version of each system, one seed, on a CPU. A system passes if its",
+        "of 8 images, the small version of each system, one seed, one core. A system passes if its",
         "mean IoU is 1.2 times that of the majority class, and its accuracy higher. Written by",
         "",
-        "    uv run pytest -m slow -n 0 -s tests/benchmarks/test_real_runs.py",
+        "    OMP_NUM_THREADS=1 uv run pytest -m slow -n 0 -s tests/benchmarks/test_real_runs.py",
         "",
         "| System | mean IoU | pixel accuracy | processor seconds |",
         "|:--|--:|--:|--:|",
