@@ -152,7 +152,7 @@ class ClusterPool:
         """Around each question to the scheduler, which may go away before, in or after any."""
         try:
             yield
-        except (CancelledError, OSError, TimeoutError) as error:
+        except (CancelledError, OSError) as error:
             raise AutograderError(
                 f"the cluster at {self._address} went away. What was recorded stays; the same "
                 "command goes on"
@@ -178,18 +178,20 @@ class ClusterPool:
         return max(1, min(threads, self._most or threads))
 
     def _wait_for_workers(self) -> None:
-        try:
-            self._client.wait_for_workers(1, timeout=_WORKERS)
-        except TimeoutError as error:
-            raise AutograderError(
-                f"the scheduler at {self._address} has no workers: start some with "
-                f"`dask worker {self._address} --nthreads 1`. Nothing was changed"
-            ) from error
+        with self._connected():
+            try:
+                self._client.wait_for_workers(1, timeout=_WORKERS)
+            except TimeoutError as error:
+                raise AutograderError(
+                    f"the scheduler at {self._address} has no workers: start some with "
+                    f"`dask worker {self._address} --nthreads 1`. Nothing was changed"
+                ) from error
 
     def _agreed_label(self) -> str:
         """The engine's name and level, which must be one everywhere, as must what computes."""
         ours = environment()
-        answers = self._client.run(_introduce, self._setup, on_error="return")
+        with self._connected():
+            answers = self._client.run(_introduce, self._setup, on_error="return")
         labels = set()
         for worker, answer in sorted(answers.items()):
             if isinstance(answer, BaseException):

@@ -164,7 +164,7 @@ def _check_masks(masks: Tensor) -> None:
 
 
 def _area(p: Tensor, squared: bool) -> Tensor:
-    """Sum of p or p^2 over each map; logits are refused, but on CUDA, which would have to wait."""
+    """Sum p or p^2 over each map; refuse logits, except on CUDA, which would have to wait."""
     area = p.square().sum((-2, -1)) if squared else p.sum((-2, -1))
     if not p.is_cuda:
         linear = p.detach().sum((-2, -1)) if squared else area.detach()

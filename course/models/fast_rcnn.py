@@ -48,8 +48,9 @@ class FastRCNN(nn.Module):
     `sides` are the shorter side and the longest allowed longer side to which `loss` and `detect`
     scale images; None leaves them as they are. `weights=` loads torchvision's VGG16, with its
     fully connected layers: normalise images with torchvision's ImageNet mean and deviation then.
-    The host reads the regions to cut them out, so `torch.compile` makes two graphs, one before and
-    one after the pooling. Raises ValueError for sizes below 1.
+    The host reads the regions to check them and to cut them out, where `torch.compile` breaks the
+    graph: all convolutions are one, fc6, fc7 and the heads another. Raises ValueError for sizes
+    below 1.
 
     >>> net = FastRCNN.miniature(4)
     >>> regions = torch.tensor([[0.0, 0.0, 20.0, 12.0], [8.0, 8.0, 40.0, 30.0]])

@@ -213,7 +213,7 @@ def test_the_scheduler_dies(
     finally:
         killer.cancel()
         found.close()
-    assert caplog.text == ""
+    assert "Traceback" not in caplog.text
     assert 0 < len(seen) < STUDENTS
     assert {outcome.result.status for outcome in seen} == {"graded"}
     template = classroom.template(LAB)
@@ -221,6 +221,31 @@ def test_the_scheduler_dies(
     assert unchanged == len(seen)
     grade_in(LocalPool(QuickEngine(), 2), classroom, template, work, Limits())
     same(classroom, whole)
+
+
+@pytest.mark.parametrize("moment", ["before a worker comes", "before they introduce themselves"])
+def test_the_scheduler_dies_before_the_work(
+    moment: str, empty: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Cluster(tmp_path, 0)
+    killer = threading.Timer(1.0, found.close)
+
+    def die() -> dict[str, str]:
+        found.close()
+        return {}
+
+    try:
+        address = wait_for_file(found.file)
+        if moment == "before a worker comes":
+            killer.start()
+        else:
+            found.add_worker()
+            monkeypatch.setattr(cluster, "environment", die)
+        with pytest.raises(AutograderError, match=r"the cluster at .* went away"):
+            cluster.connect(address, Recipe("quick"), empty.release(LAB).parent)
+    finally:
+        killer.cancel()
+        found.close()
 
 
 def test_a_job_given_up_with_its_scheduler_is_no_students_fault(

@@ -91,10 +91,18 @@ def test_boxes_of_a_grid_are_decoded_in_one_graph():
 
 
 def test_fast_rcnn_compiles_around_its_pooling():
-    """The host reads the boxes of RoI pooling, so there are several graphs."""
+    """The host reads the boxes: all convolutions are one graph, all linear layers another."""
     net = randomise(models.FastRCNN.miniature(4)).eval()
     images = torch.rand(2, 3, 48, 64)
     regions = [torch.tensor([[0.0, 0, 20, 12], [8, 8, 40, 30]]), torch.zeros(0, 4)]
     torch.compiler.reset()
-    compiled = torch.compile(net, backend="eager")
+    graphs = []
+
+    def keep(module, _inputs):
+        graphs.append(" ".join(str(node.target) for node in module.graph.nodes))
+        return module.forward
+
+    compiled = torch.compile(net, backend=keep)
     torch.testing.assert_close(compiled(images, regions), net(images, regions))
+    for layer, count in (("conv2d", 7), ("linear", 4)):
+        assert [g.count(f" {layer}") for g in graphs if layer in g] == [count], layer

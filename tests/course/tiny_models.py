@@ -1,4 +1,4 @@
-"""Every network of the lecture, small enough for a test, and the images that it takes."""
+"""The networks of the lecture that take images alone, small enough for a test."""
 
 from course import models
 from course.models.fc_densenet import FCDenseNet
